@@ -1,0 +1,1 @@
+"""Backend protocols: one file per kind of place that traffic can go to."""

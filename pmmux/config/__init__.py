@@ -1,0 +1,1 @@
+"""Configuration: from files, the environment and the command line to frozen typed values."""

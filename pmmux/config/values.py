@@ -1,0 +1,1 @@
+"""Readers of single values: durations, sizes, addresses, ports. Each raises L{ValueError}."""

@@ -1,0 +1,359 @@
+"""
+The contracts between the floors, and the doors for extensions.
+
+Everything here is looked up in the component registry by its interface and, where there are
+several, by name. Unless a method says otherwise it is called in the reactor's thread, must not
+block, and may be called any number of times.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+# mypy-zope reads these as the signatures of their implementers.
+# ruff: noqa: N805
+
+
+class IProbe(Interface):
+    """
+    Recognises one protocol from the first octets a client sends.
+
+    A probe is a pure function without state. It runs at most once per connection per new chunk,
+    however many backends ask.
+    """
+
+    name = Attribute("The name that C{detect} uses, unique per transport: C{'ssh'}.")
+    transport = Attribute("C{'tcp'} or C{'udp'}.")
+    provides = Attribute(
+        "A tuple of property names, or prefixes ending in a dot, that it may find: C{('ssh.',)}."
+    )
+
+    def inspect(octets: bytes):
+        """
+        Judge C{octets}: for TCP all that has arrived so far, possibly none, for UDP one datagram.
+
+        Must give the same answer for any way the octets were split on arrival, must refuse at the
+        first octet that cannot match, and must never raise, whatever the octets are. A prefix may
+        leave undecided what the whole decides, and never says otherwise.
+
+        @return: L{pmmux.model.Verdict}
+        """
+
+
+class ICondition(Interface):
+    """What has to be true of a connection for a backend to take it; compiled once."""
+
+    def evaluate(inspection):
+        """
+        @param inspection: the L{pmmux.inspection.Inspection} of this connection or datagram.
+        @return: L{pmmux.model.Verdict}; undecided as long as octets that may come could change it.
+        """
+
+    def describe():
+        """@return: the condition as text, as it would be written in the configuration."""
+
+
+class INegotiator(Interface):
+    """
+    Processes what comes before the routed octets: PROXY headers, TLS.
+
+    Negotiators run in the configured order, each once per connection.
+    """
+
+    name = Attribute("Its name in the configuration and in the trace.")
+
+    def negotiate(connection, proceed):
+        """
+        Act on C{connection} and let the rest of the chain run.
+
+        A coroutine function. To pass on or accept: C{return await proceed(connection)}, with the
+        same connection or with one whose stream was replaced; properties are added to
+        C{connection.properties}. To reject: raise L{pmmux.errors.RouteError} with
+        C{OUTCOME_NEGOTIATION_FAILED} and the reason. What may be awaited is
+        C{connection.preview.changed()} and the like; one absolute deadline covers the whole chain,
+        and when it passes the coroutine is cancelled at its C{await}.
+
+        @param connection: L{pmmux.connection.Connection}
+        @return: the connection to be routed.
+        """
+
+
+class IBackend(Interface):
+    """
+    A place that traffic can go to.
+
+    Provides besides one of L{IConnectionBackend}, L{IProtocolBackend}, L{IDatagramBackend}.
+    """
+
+    name = Attribute("Unique among the backends.")
+    spec = Attribute("The L{pmmux.model.BackendSpec} it was made from.")
+    tier = Attribute("Its L{pmmux.model.PriorityTier}.")
+    weight = Attribute("Its share against others of its tier: an integer from 1 to 1000.")
+    condition = Attribute("The L{ICondition} under which it takes a connection or datagram.")
+
+    def start():
+        """Called once before it is offered. @return: a Deferred, or C{None}."""
+
+    def stop():
+        """Called once after its last connection ended. @return: a Deferred, or C{None}."""
+
+
+class IConnectionBackend(IBackend):
+    """A TCP backend whose traffic is relayed to an upstream."""
+
+    target = Attribute("The upstream in text, for logs and traces.")
+
+    def connect(connection):
+        """
+        Reach the upstream for C{connection}; a coroutine function. The router relays then.
+
+        @param connection: L{pmmux.connection.Connection}, whose client is kept waiting meanwhile.
+        @return: the upstream's stream, from L{IDataPath.connect}.
+        @raises pmmux.errors.UpstreamError: it could not be reached, and no octet was sent: another
+            backend may be tried.
+        """
+
+
+class IProtocolBackend(IBackend):
+    """A TCP backend that answers the client itself, with a Twisted Protocol."""
+
+    def build_protocol(connection):
+        """
+        @return: an L{twisted.internet.interfaces.IProtocol} that will be connected to the
+            client's stream and be given the preview first.
+        """
+
+
+class IDatagramBackend(IBackend):
+    """A UDP backend."""
+
+    def open_session(client, reply):
+        """
+        Open a session for one client; a coroutine function.
+
+        @param client: L{pmmux.model.Client}
+        @param reply: called with each datagram (octets) to be sent to the client.
+        @return: an L{IDatagramSession}.
+        @raises pmmux.errors.UpstreamError: it could not be opened.
+        """
+
+
+class IDatagramSession(Interface):
+    """The way of one client's datagrams to an upstream."""
+
+    def send(datagram):
+        """Send one datagram upstream; lost silently where the system refuses it."""
+
+    def close():
+        """Release what it holds; idempotent."""
+
+
+class IBackendProtocol(Interface):
+    """Makes backends of one protocol; the name in C{protocol = …}."""
+
+    name = Attribute("Its name in the configuration: C{'pass'}.")
+    transports = Attribute("A tuple of C{'tcp'} and/or C{'udp'}.")
+    options = Attribute(
+        "A sequence of L{pmmux.config.options.Option}: those of its own, besides the standard ones."
+    )
+
+    def validate(spec):
+        """
+        Check what single options cannot tell (two that exclude each other, say).
+
+        @param spec: L{pmmux.model.BackendSpec}
+        @return: a sequence of L{pmmux.errors.Fault}; empty where it is right.
+        """
+
+    def create(spec, condition, services):
+        """
+        @param spec: a L{pmmux.model.BackendSpec} without faults.
+        @param condition: the compiled standard L{ICondition} of C{spec}.
+        @param services: the L{pmmux.registry.Services} (reactor, data path, resolver, registry).
+        @return: an L{IBackend}, not yet started.
+        """
+
+
+class IHealthCheckable(Interface):
+    """A backend that can be asked whether it works; for backends of any kind."""
+
+    def check_health(check):
+        """
+        Check once; a coroutine function. It is cancelled when the check's time-out passes, and must
+        then close what it opened.
+
+        @param check: the L{pmmux.model.SectionValues} of the C{health-check} section.
+        @return: C{None} where it is healthy.
+        @raises pmmux.errors.UpstreamError: why it is not.
+        """
+
+
+class IRoutingStrategy(Interface):
+    """One way to choose among the backends that match."""
+
+    name = Attribute("Its name in the configuration: C{'first-available'}.")
+
+    def choose(client, properties, candidates):
+        """
+        Choose one backend; a coroutine function.
+
+        @param client: L{pmmux.model.Client}
+        @param properties: a read-only mapping of the connection properties found so far.
+        @param candidates: an asynchronous iterator of L{pmmux.router.Candidate}, in definition
+            order, each matching and offered. Asking for the next one waits only while that
+            backend's own verdict needs octets that may still come. Stop asking any time.
+        @return: one of the candidates, or C{None}.
+        """
+
+
+class IRouter(Interface):
+    """Routes connections and datagrams, and owns the backends' lifecycle."""
+
+    def route(connection):
+        """
+        Route one accepted connection to its end; a coroutine function that never raises for what
+        a peer did: the outcome stands in C{connection.trace}.
+        """
+
+    def select(inspection, trace, exclude=frozenset()):
+        """
+        Choose a backend without connecting; a coroutine function.
+
+        @param inspection: L{pmmux.inspection.Inspection}
+        @param trace: the L{pmmux.model.RouteTrace} to record into.
+        @param exclude: names of backends not to offer.
+        @return: L{pmmux.router.Candidate}
+        @raises pmmux.errors.RouteError: none was chosen, and why.
+        """
+
+    def add(backend):
+        """Start C{backend} and offer it after the others. @return: Deferred."""
+
+    def replace(backend):
+        """Put C{backend} in the place of the one of its name; that one drains. @return: Deferred."""
+
+    def remove(name):
+        """Offer it no more, let its connections end, stop it. @return: Deferred."""
+
+    def backends():
+        """@return: a tuple of L{pmmux.model.BackendInfo} in definition order."""
+
+
+class IHealthMonitor(Interface):
+    """Runs health checks and knows each backend's status."""
+
+    def status(name):
+        """@return: L{pmmux.model.Status} of the backend C{name}."""
+
+
+class IListener(Interface):
+    """One listener: a port, or a unix socket, on any number of addresses."""
+
+    spec = Attribute("The L{pmmux.config.settings.ListenerSpec} it was made from.")
+
+    def addresses():
+        """@return: a tuple of L{pmmux.model.Address} it really listens on."""
+
+    def start():
+        """Accept from now on; its sockets are open already."""
+
+    def stop():
+        """Accept no more and close the listening sockets. @return: Deferred."""
+
+
+class IMultiplexer(Interface):
+    """Owns the listeners."""
+
+    def add_listener(spec):
+        """
+        Open and start one more listener.
+
+        @raises pmmux.errors.ListenError: and nothing of it stays open.
+        """
+
+    def remove_listener(name):
+        """Stop the listener C{name}; its connections live on. @return: Deferred."""
+
+    def listeners():
+        """@return: a tuple of L{IListener}."""
+
+
+class IDataPath(Interface):
+    """
+    How octets move: accept, connect, relay. One on Twisted's transports, one on its own poller.
+    """
+
+    def accept(descriptor, build):
+        """
+        Take over an accepted, non-blocking stream socket.
+
+        @param descriptor: the L{socket.socket}; owned by the data path from here on.
+        @param build: called without arguments for the L{twisted.internet.interfaces.IProtocol}
+            that is then connected to the stream, an ITCPTransport.
+        """
+
+    def connect(target, timeout_seconds):
+        """
+        Connect to one L{pmmux.model.Address}; a coroutine function.
+
+        @return: an upstream stream to be given to L{relay}.
+        @raises pmmux.errors.UpstreamError: refused, unreachable, or not within the time-out.
+        """
+
+    def relay(client, upstream, limits, finished):
+        """
+        Move octets both ways until both sides ended, beginning with the client's preview.
+
+        The end of one side's data ends only that direction; a reset is passed on as a reset; a
+        side that reads slowly stops the reading from the other.
+
+        @param client: the L{pmmux.preview.PreviewTransport} to be released.
+        @param upstream: from L{connect}.
+        @param limits: L{pmmux.transport.relaying.RelayLimits}
+        @param finished: called once with the outcome's slug when both sides are closed.
+        @return: an L{IRelay}
+        """
+
+
+class IRelay(Interface):
+    """One connection being relayed."""
+
+    octets_from_client = Attribute("Octets taken from the client so far, the preview included.")
+    octets_from_upstream = Attribute("Octets taken from the upstream so far.")
+
+    def close(outcome):
+        """End it at once, both sides; C{finished} is called with C{outcome}."""
+
+
+class INATDriver(Interface):
+    """One protocol to ask a gateway for port mappings."""
+
+    name = Attribute("C{'pcp'}, C{'pmp'}, C{'upnp'} …")
+
+
+class IMetricSink(Interface):
+    """Takes metrics and events somewhere: a log, an exporter."""
+
+    def event(name, fields):
+        """Something happened: C{'backend.added'}, with a mapping of text to text."""
+
+    def start(reporter):
+        """Called once with the L{pmmux.metrics.reporter.MetricReporter} to read from."""
+
+    def stop():
+        """Called once at shutdown; may report a last time."""
+
+
+class IExtension(Interface):
+    """
+    A third party's door: a plugin that changes the service before it is composed.
+    """
+
+    name = Attribute("Its name in C{extensions = …}.")
+
+    def register(registry):
+        """
+        Register, replace or wrap components; add options and sections.
+
+        @param registry: L{pmmux.registry.Registry}
+        """

@@ -1,0 +1,1 @@
+"""NAT port mapping: drivers, the gateway watcher, and the mappings."""

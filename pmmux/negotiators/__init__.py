@@ -1,0 +1,1 @@
+"""Negotiators: one file per thing that may come before the routed octets."""

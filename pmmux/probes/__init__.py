@@ -1,0 +1,1 @@
+"""Probes: one file per protocol recognised. Each judges the first octets without consuming them."""

@@ -1,0 +1,1 @@
+"""Routing strategies: one file per way to choose."""

@@ -1,0 +1,1 @@
+"""Unit tests, and the doubles that extension authors may use too."""

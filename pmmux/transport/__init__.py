@@ -1,0 +1,1 @@
+"""How octets move: listening, connecting, relaying."""

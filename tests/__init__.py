@@ -1,0 +1,1 @@
+"""End-to-end tests: the real process, real clients and real servers."""
