@@ -8,10 +8,13 @@ block, and may be called any number of times.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
 from zope.interface import Attribute, Interface
 
-# mypy-zope reads these as the signatures of their implementers.
-# ruff: noqa: N805
+from pmmux.errors import Fault
+from pmmux.model import Status, Verdict
 
 
 class IProbe(Interface):
@@ -28,7 +31,7 @@ class IProbe(Interface):
         "A tuple of property names, or prefixes ending in a dot, that it may find: C{('ssh.',)}."
     )
 
-    def inspect(octets: bytes):
+    def inspect(octets: bytes: Any) -> Verdict:
         """
         Judge C{octets}: for TCP all that has arrived so far, possibly none, for UDP one datagram.
 
@@ -43,13 +46,13 @@ class IProbe(Interface):
 class ICondition(Interface):
     """What has to be true of a connection for a backend to take it; compiled once."""
 
-    def evaluate(inspection):
+    def evaluate(inspection: Any) -> Any:
         """
         @param inspection: the L{pmmux.inspection.Inspection} of this connection or datagram.
         @return: L{pmmux.model.Verdict}; undecided as long as octets that may come could change it.
         """
 
-    def describe():
+    def describe() -> str:
         """@return: the condition as text, as it would be written in the configuration."""
 
 
@@ -62,7 +65,7 @@ class INegotiator(Interface):
 
     name = Attribute("Its name in the configuration and in the trace.")
 
-    def negotiate(connection, proceed):
+    def negotiate(connection: Any, proceed: Any) -> Any:
         """
         Act on C{connection} and let the rest of the chain run.
 
@@ -91,10 +94,10 @@ class IBackend(Interface):
     weight = Attribute("Its share against others of its tier: an integer from 1 to 1000.")
     condition = Attribute("The L{ICondition} under which it takes a connection or datagram.")
 
-    def start():
+    def start() -> Any:
         """Called once before it is offered. @return: a Deferred, or C{None}."""
 
-    def stop():
+    def stop() -> Any:
         """Called once after its last connection ended. @return: a Deferred, or C{None}."""
 
 
@@ -103,7 +106,7 @@ class IConnectionBackend(IBackend):
 
     target = Attribute("The upstream in text, for logs and traces.")
 
-    def connect(connection):
+    def connect(connection: Any) -> Any:
         """
         Reach the upstream for C{connection}; a coroutine function. The router relays then.
 
@@ -117,7 +120,7 @@ class IConnectionBackend(IBackend):
 class IProtocolBackend(IBackend):
     """A TCP backend that answers the client itself, with a Twisted Protocol."""
 
-    def build_protocol(connection):
+    def build_protocol(connection: Any) -> Any:
         """
         @return: an L{twisted.internet.interfaces.IProtocol} that will be connected to the
             client's stream and be given the preview first.
@@ -127,7 +130,7 @@ class IProtocolBackend(IBackend):
 class IDatagramBackend(IBackend):
     """A UDP backend."""
 
-    def open_session(client, reply):
+    def open_session(client: Any, reply: Any) -> Any:
         """
         Open a session for one client; a coroutine function.
 
@@ -141,10 +144,10 @@ class IDatagramBackend(IBackend):
 class IDatagramSession(Interface):
     """The way of one client's datagrams to an upstream."""
 
-    def send(datagram):
+    def send(datagram: bytes) -> None:
         """Send one datagram upstream; lost silently where the system refuses it."""
 
-    def close():
+    def close() -> None:
         """Release what it holds; idempotent."""
 
 
@@ -157,7 +160,7 @@ class IBackendProtocol(Interface):
         "A sequence of L{pmmux.config.options.Option}: those of its own, besides the standard ones."
     )
 
-    def validate(spec):
+    def validate(spec: Any) -> Sequence[Fault]:
         """
         Check what single options cannot tell (two that exclude each other, say).
 
@@ -165,7 +168,7 @@ class IBackendProtocol(Interface):
         @return: a sequence of L{pmmux.errors.Fault}; empty where it is right.
         """
 
-    def create(spec, condition, services):
+    def create(spec: Any, condition: Any, services: Any) -> Any:
         """
         @param spec: a L{pmmux.model.BackendSpec} without faults.
         @param condition: the compiled standard L{ICondition} of C{spec}.
@@ -177,7 +180,7 @@ class IBackendProtocol(Interface):
 class IHealthCheckable(Interface):
     """A backend that can be asked whether it works; for backends of any kind."""
 
-    def check_health(check):
+    def check_health(check: Any) -> Any:
         """
         Check once; a coroutine function. It is cancelled when the check's time-out passes, and must
         then close what it opened.
@@ -193,13 +196,13 @@ class IRoutingStrategy(Interface):
 
     name = Attribute("Its name in the configuration: C{'first-available'}.")
 
-    def choose(client, properties, candidates):
+    def choose(client: Any, properties: Any, candidates: Any) -> Any:
         """
         Choose one backend; a coroutine function.
 
         @param client: L{pmmux.model.Client}
         @param properties: a read-only mapping of the connection properties found so far.
-        @param candidates: an asynchronous iterator of L{pmmux.router.Candidate}, in definition
+        @param candidates: an asynchronous iterator of L{pmmux.members.Member}, in definition
             order, each matching and offered. Asking for the next one waits only while that
             backend's own verdict needs octets that may still come. Stop asking any time.
         @return: one of the candidates, or C{None}.
@@ -209,40 +212,40 @@ class IRoutingStrategy(Interface):
 class IRouter(Interface):
     """Routes connections and datagrams, and owns the backends' lifecycle."""
 
-    def route(connection):
+    def route(connection: Any) -> Any:
         """
         Route one accepted connection to its end; a coroutine function that never raises for what
         a peer did: the outcome stands in C{connection.trace}.
         """
 
-    def select(inspection, trace, exclude=frozenset()):
+    def select(inspection: Any, trace: Any, exclude: Set[str] = frozenset()) -> Any:
         """
         Choose a backend without connecting; a coroutine function.
 
         @param inspection: L{pmmux.inspection.Inspection}
         @param trace: the L{pmmux.model.RouteTrace} to record into.
         @param exclude: names of backends not to offer.
-        @return: L{pmmux.router.Candidate}
+        @return: L{pmmux.members.Member}
         @raises pmmux.errors.RouteError: none was chosen, and why.
         """
 
-    def add(backend):
+    def add(backend: Any) -> Any:
         """Start C{backend} and offer it after the others. @return: Deferred."""
 
-    def replace(backend):
+    def replace(backend: Any) -> Any:
         """Put C{backend} in the place of the one of its name; that one drains. @return: Deferred."""
 
-    def remove(name):
+    def remove(name: str) -> Any:
         """Offer it no more, let its connections end, stop it. @return: Deferred."""
 
-    def backends():
+    def backends() -> Any:
         """@return: a tuple of L{pmmux.model.BackendInfo} in definition order."""
 
 
 class IHealthMonitor(Interface):
     """Runs health checks and knows each backend's status."""
 
-    def status(name):
+    def status(name: str) -> Status:
         """@return: L{pmmux.model.Status} of the backend C{name}."""
 
 
@@ -251,30 +254,30 @@ class IListener(Interface):
 
     spec = Attribute("The L{pmmux.config.settings.ListenerSpec} it was made from.")
 
-    def addresses():
+    def addresses() -> Any:
         """@return: a tuple of L{pmmux.model.Address} it really listens on."""
 
-    def start():
+    def start() -> Any:
         """Accept from now on; its sockets are open already."""
 
-    def stop():
+    def stop() -> Any:
         """Accept no more and close the listening sockets. @return: Deferred."""
 
 
 class IMultiplexer(Interface):
     """Owns the listeners."""
 
-    def add_listener(spec):
+    def add_listener(spec: Any) -> None:
         """
         Open and start one more listener.
 
         @raises pmmux.errors.ListenError: and nothing of it stays open.
         """
 
-    def remove_listener(name):
+    def remove_listener(name: str) -> Any:
         """Stop the listener C{name}; its connections live on. @return: Deferred."""
 
-    def listeners():
+    def listeners() -> Any:
         """@return: a tuple of L{IListener}."""
 
 
@@ -283,7 +286,7 @@ class IDataPath(Interface):
     How octets move: accept, connect, relay. One on Twisted's transports, one on its own poller.
     """
 
-    def accept(descriptor, build):
+    def accept(descriptor: Any, build: Any) -> Any:
         """
         Take over an accepted, non-blocking stream socket.
 
@@ -292,7 +295,7 @@ class IDataPath(Interface):
             that is then connected to the stream, an ITCPTransport.
         """
 
-    def connect(target, timeout_seconds):
+    def connect(target: Any, timeout_seconds: float) -> Any:
         """
         Connect to one L{pmmux.model.Address}; a coroutine function.
 
@@ -300,7 +303,7 @@ class IDataPath(Interface):
         @raises pmmux.errors.UpstreamError: refused, unreachable, or not within the time-out.
         """
 
-    def relay(client, upstream, limits, finished):
+    def relay(client: Any, upstream: Any, limits: Any, finished: Any) -> Any:
         """
         Move octets both ways until both sides ended, beginning with the client's preview.
 
@@ -321,7 +324,7 @@ class IRelay(Interface):
     octets_from_client = Attribute("Octets taken from the client so far, the preview included.")
     octets_from_upstream = Attribute("Octets taken from the upstream so far.")
 
-    def close(outcome):
+    def close(outcome: str) -> None:
         """End it at once, both sides; C{finished} is called with C{outcome}."""
 
 
@@ -334,13 +337,13 @@ class INATDriver(Interface):
 class IMetricSink(Interface):
     """Takes metrics and events somewhere: a log, an exporter."""
 
-    def event(name, fields):
+    def event(name: str, fields: Mapping[str, str]) -> None:
         """Something happened: C{'backend.added'}, with a mapping of text to text."""
 
-    def start(reporter):
+    def start(reporter: Any) -> Any:
         """Called once with the L{pmmux.metrics.reporter.MetricReporter} to read from."""
 
-    def stop():
+    def stop() -> Any:
         """Called once at shutdown; may report a last time."""
 
 
@@ -351,7 +354,7 @@ class IExtension(Interface):
 
     name = Attribute("Its name in C{extensions = …}.")
 
-    def register(registry):
+    def register(registry: Any) -> None:
         """
         Register, replace or wrap components; add options and sections.
 

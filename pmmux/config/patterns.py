@@ -1,0 +1,103 @@
+"""
+Regular expressions from configuration: matched in time linear in the text, whatever they are.
+
+RE2 has no backtracking, so no pattern and no text can hang the process. What it does not support
+(look-around, back-references) is refused at load.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import frozen
+
+# RE2 keeps its automaton within this much per pattern, and refuses patterns whose program is larger.
+PATTERN_MEMORY_OCTETS = 1 << 20
+PATTERN_LIMIT_CHARACTERS = 4096
+
+_SPECIAL = frozenset(".^$*+?{}[]|()")
+_LITERAL_ESCAPES = frozenset(r"\.^$*+?{}[]|()-/_:@ ~#&%=,;<>!\"'")
+
+
+@frozen(slots=True, eq=False)
+class Pattern:
+    """
+    A compiled regular expression.
+
+    @ivar text: as written.
+    @ivar literal: the one text that it matches, where it is a plain literal; lower case where case
+        is ignored.
+    """
+
+    text: str
+    literal: str | None
+    _compiled: Any
+
+    def matches(self, subject: str) -> bool:
+        """Whether it matches the whole of C{subject}."""
+        return self._compiled.fullmatch(subject) is not None
+
+    def begins(self, octets: bytes) -> bool:
+        """Whether it matches from the first octet on, to wherever."""
+        return self._compiled.match(octets) is not None
+
+    def range(self, limit_octets: int) -> tuple[bytes, bytes] | None:
+        """
+        Bounds between which every text that it matches begins; C{None} where there are none.
+        """
+        try:
+            low, high = self._compiled.possiblematchrange(limit_octets)
+        except Exception:  # RE2 says so by its own error class, when a pattern has no bounds
+            return None
+        return low, high
+
+
+def compile_pattern(text: str, ignore_case: bool = False, octets: bool = False) -> Pattern:
+    """
+    Compile C{text}.
+
+    @param octets: whether it is matched against octets rather than text.
+    @raises ValueError: it is not valid, or would take too much memory.
+    """
+    if len(text) > PATTERN_LIMIT_CHARACTERS:
+        raise ValueError(f"the pattern has more than {PATTERN_LIMIT_CHARACTERS} characters")
+    try:
+        import re2
+    except ImportError:
+        raise ValueError("regular expressions need the package google-re2, which is not installed") from None
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.dot_nl = True
+    options.case_sensitive = not ignore_case
+    options.max_mem = PATTERN_MEMORY_OCTETS
+    subject: str | bytes = text
+    if octets:
+        options.encoding = re2.Options.Encoding.LATIN1
+        subject = text.encode("latin-1", "backslashreplace")
+    try:
+        compiled = re2.compile(subject, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        if isinstance(reason, bytes):
+            reason = reason.decode("utf-8", "replace")
+        raise ValueError(f"not a valid regular expression: {reason}") from None
+    literal = literal_of(text)
+    return Pattern(text, literal.lower() if literal is not None and ignore_case else literal, compiled)
+
+
+def literal_of(text: str) -> str | None:
+    """The one text that the pattern C{text} matches; C{None} where it may match several."""
+    if not _SPECIAL.intersection(text) and "\\" not in text:
+        return text
+    found: list[str] = []
+    for part in re.finditer(r"\\(.)|(.)|\\", text, re.DOTALL):
+        escaped, plain = part.groups()
+        if escaped is not None and escaped in _LITERAL_ESCAPES:
+            found.append(escaped)
+        elif plain is not None and plain not in _SPECIAL:
+            found.append(plain)
+        else:
+            return None
+    return "".join(found)
