@@ -85,7 +85,7 @@ class RouteError(PmmuxError):
     @ivar detail: in words, client text escaped.
     """
 
-    outcome: str = field()  # type: ignore[misc]
+    outcome: str = field()
     detail: str = ""
 
     def __str__(self) -> str:

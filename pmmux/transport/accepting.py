@@ -1,0 +1,154 @@
+"""Accepting connections: in batches, no more than there is room for, and pausing when descriptors run out."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+ACCEPTS_PER_TURN = 64
+EXHAUSTED_PAUSE_SECONDS = 0.2
+# Kept for the control socket, health checks, log files, the resolver's threads and the like.
+RESERVED_DESCRIPTORS = 256
+DESCRIPTORS_PER_CONNECTION = 2
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard one. @return: the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def connections_for(descriptor_limit: int) -> int:
+    """How many connections a limit of open files has room for, with the reserve kept."""
+    reserved = min(RESERVED_DESCRIPTORS, descriptor_limit // 2)
+    return max(1, (descriptor_limit - reserved) // DESCRIPTORS_PER_CONNECTION)
+
+
+class ConnectionLimit:
+    """How many connections there are and may be; acceptors pause at the limit."""
+
+    log = Logger()
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.open = 0
+        self._paused: list[Acceptor] = []
+
+    def take(self) -> None:
+        """One more is open."""
+        self.open += 1
+
+    def give_back(self) -> None:
+        """One is closed: whoever waited for room goes on."""
+        self.open -= 1
+        if self._paused and self.open < self.maximum:
+            paused, self._paused = self._paused, []
+            for acceptor in paused:
+                acceptor.resume()
+
+    def wait(self, acceptor: Acceptor) -> None:
+        """Let C{acceptor} wait for room."""
+        if not self._paused:
+            self.log.warn(
+                "{open} connections are open, the most there may be: accepting pauses", open=self.open
+            )
+        self._paused.append(acceptor)
+
+    def forget(self, acceptor: Acceptor) -> None:
+        """C{acceptor} stops."""
+        if acceptor in self._paused:
+            self._paused.remove(acceptor)
+
+
+@implementer(IReadDescriptor)
+class Acceptor:
+    """Accepts from one listening socket."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        listening: socket.socket,
+        limit: ConnectionLimit,
+        accepted: Callable[[socket.socket, Any], None],
+    ) -> None:
+        """
+        @param listening: non-blocking, and closed by whoever opened it.
+        @param accepted: called with each accepted non-blocking socket and its peer's name.
+        """
+        self._reactor = reactor
+        self._listening = listening
+        self._limit = limit
+        self._accepted = accepted
+        self._retry: Any = None
+        self._running = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._running = True
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        if self._running:
+            self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Accept no more."""
+        self._running = False
+        self._limit.forget(self)
+        self._reactor.removeReader(self)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def fileno(self) -> int:
+        """For the reactor."""
+        return self._listening.fileno()
+
+    def logPrefix(self) -> str:
+        """For the reactor."""
+        return "accept"
+
+    def connectionLost(self, reason: Any) -> None:
+        """The reactor shuts down."""
+
+    def doRead(self) -> None:
+        """Accept what waits, up to a batch."""
+        limit = self._limit
+        for _ in range(ACCEPTS_PER_TURN):
+            if limit.open >= limit.maximum:
+                self._reactor.removeReader(self)
+                limit.wait(self)
+                return
+            try:
+                accepted, peer = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Anything else is the fault of one client that has gone (accept(2)).
+                if error.errno in _EXHAUSTED:
+                    self._pause(error)
+                return
+            accepted.setblocking(False)
+            self._accepted(accepted, peer)
+
+    def _pause(self, error: OSError) -> None:
+        self.log.warn("cannot accept: {reason}; trying again soon", reason=error.strerror)
+        self._reactor.removeReader(self)
+        self._retry = self._reactor.callLater(EXHAUSTED_PAUSE_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.resume()

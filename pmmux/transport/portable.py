@@ -1,0 +1,93 @@
+"""The data path on Twisted's own transports: works on any reactor and system."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from pmmux.errors import UpstreamError
+from pmmux.interfaces import IDataPath
+from pmmux.model import Address
+from pmmux.preview import PreviewTransport
+from pmmux.transport.relaying import Relay, RelayLimits
+from pmmux.transport.timeouts import ProgressWheel
+
+# What an upstream says before the relay has begun is held up to here.
+UPSTREAM_PREVIEW_OCTETS = 65536
+
+
+class _OneProtocol(Factory):
+    noisy = False
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self.buildProtocol = lambda _address: build()  # type: ignore[method-assign, assignment]
+
+
+def _tune(stream: PreviewTransport) -> None:
+    # Unix sockets have neither.
+    if hasattr(stream.transport, "setTcpNoDelay"):
+        stream.transport.setTcpNoDelay(True)
+        stream.transport.setTcpKeepAlive(True)
+
+
+@implementer(IDataPath)
+class PortableDataPath:
+    """See L{IDataPath}."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._wheel = ProgressWheel(reactor)
+
+    def accept(self, descriptor: socket.socket, build: Callable[[], Any]) -> None:
+        """Take over an accepted socket."""
+        if descriptor.family != socket.AF_UNIX:
+            descriptor.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            descriptor.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            # The reactor takes a duplicate of its own.
+            self._reactor.adoptStreamConnection(descriptor.fileno(), descriptor.family, _OneProtocol(build))
+        finally:
+            descriptor.close()
+
+    async def connect(self, target: Address, timeout_seconds: float) -> PreviewTransport:
+        """Connect to one address."""
+        stream = PreviewTransport(UPSTREAM_PREVIEW_OCTETS, _tune)
+        try:
+            await self._endpoint(target, timeout_seconds).connect(_OneProtocol(lambda: stream))
+        except error.ConnectingCancelledError:
+            raise CancelledError() from None
+        except error.TimeoutError:
+            raise UpstreamError(str(target), f"not connected within {timeout_seconds:g} s") from None
+        except error.ConnectError as failed:
+            raise UpstreamError(str(target), _reason(failed)) from None
+        return stream
+
+    def relay(
+        self,
+        client: PreviewTransport,
+        upstream: PreviewTransport,
+        limits: RelayLimits,
+        finished: Callable[[str], None],
+    ) -> Relay:
+        """Move octets both ways until both sides ended."""
+        return Relay(client, upstream, limits, self._wheel, finished)
+
+    def _endpoint(self, target: Address, timeout_seconds: float) -> Any:
+        if target.family == "unix":
+            return UNIXClientEndpoint(self._reactor, target.host, timeout_seconds)  # type: ignore[no-untyped-call]
+        kind = TCP6ClientEndpoint if target.family == "ipv6" else TCP4ClientEndpoint
+        return kind(self._reactor, target.host, target.port, timeout_seconds)
+
+
+def _reason(failed: error.ConnectError) -> str:
+    if isinstance(failed, error.ConnectionRefusedError):
+        return "connection refused"
+    cause = failed.osError
+    return str(getattr(cause, "strerror", None) or cause or failed)

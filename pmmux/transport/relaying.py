@@ -1,0 +1,159 @@
+"""Relaying on Twisted's transports: two protocols, each writing what it reads to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pmmux import errors
+from pmmux.interfaces import IRelay
+from pmmux.preview import PreviewTransport
+from pmmux.transport.timeouts import ProgressWheel
+
+
+@frozen(slots=True)
+class RelayLimits:
+    """
+    @ivar idle_seconds: without an octet either way for so long, the relay is closed.
+    @ivar half_closed_seconds: the same once one side's data has ended.
+    """
+
+    idle_seconds: float
+    half_closed_seconds: float
+
+
+class _End:
+    """One side of a relay, as what its transport calls."""
+
+    def __init__(self, relay: Relay, stream: PreviewTransport, reset_outcome: str) -> None:
+        self.relay = relay
+        self.transport = stream.transport
+        self.reset_outcome = reset_outcome
+        self.other: _End
+        self.octets = 0
+        self.read_ended = False
+        self.write_ended = False
+        self.lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass octets on."""
+        self.octets += len(data)
+        self.other.transport.write(data)
+
+    def readConnectionLost(self) -> None:
+        """This side's data ended: end the other's writing once all is written; nothing else ends."""
+        self.read_ended = True
+        other = self.other
+        if not other.lost:
+            other.transport.unregisterProducer()
+            other.transport.loseWriteConnection()
+        self.relay.half_closed()
+        self._close_if_ended()
+
+    def writeConnectionLost(self) -> None:
+        """All that was for this side is written, and its end too."""
+        self.write_ended = True
+        self._close_if_ended()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """This side is gone: pass a reset on as a reset."""
+        self.lost = True
+        if not reason.check(ConnectionDone):  # type: ignore[no-untyped-call]
+            self.relay.fail(self.reset_outcome)
+        elif not self.other.lost:
+            # Closed by us after both directions ended, or both ended at once.
+            self.other.transport.loseConnection()
+        self.relay.end_lost()
+
+    def _close_if_ended(self) -> None:
+        if self.read_ended and self.write_ended and not self.lost:
+            self.transport.loseConnection()
+
+
+@implementer(IRelay)
+class Relay:
+    """Two streams relayed; see L{pmmux.interfaces.IDataPath.relay}."""
+
+    def __init__(
+        self,
+        client: PreviewTransport,
+        upstream: PreviewTransport,
+        limits: RelayLimits,
+        wheel: ProgressWheel,
+        finished: Callable[[str], None],
+    ) -> None:
+        self._client = _End(self, client, errors.OUTCOME_RESET_BY_CLIENT)
+        self._upstream = _End(self, upstream, errors.OUTCOME_RESET_BY_UPSTREAM)
+        self._client.other = self._upstream
+        self._upstream.other = self._client
+        self._limits = limits
+        self._wheel = wheel
+        self._watch = wheel.add(self, limits.idle_seconds)
+        self._idle_outcome = errors.OUTCOME_IDLE_TIMEOUT
+        self._finished = finished
+        self._outcome = ""
+        self._start(client, upstream)
+
+    @property
+    def octets_from_client(self) -> int:
+        """Taken from the client so far."""
+        return self._client.octets
+
+    @property
+    def octets_from_upstream(self) -> int:
+        """Taken from the upstream so far."""
+        return self._upstream.octets
+
+    def close(self, outcome: str) -> None:
+        """End it at once, both sides."""
+        self.fail(outcome)
+
+    def progress(self) -> int:
+        """For the wheel."""
+        return self._client.octets + self._upstream.octets
+
+    def expire(self) -> None:
+        """For the wheel: there was no octet for too long."""
+        self.fail(self._idle_outcome)
+
+    def half_closed(self) -> None:
+        """One side's data ended."""
+        self._wheel.remove(self._watch)
+        self._idle_outcome = errors.OUTCOME_HALF_CLOSED_TIMEOUT
+        self._watch = self._wheel.add(self, self._limits.half_closed_seconds)
+
+    def fail(self, outcome: str) -> None:
+        """Reset what still stands."""
+        if not self._outcome:
+            self._outcome = outcome
+        for end in (self._client, self._upstream):
+            if not end.lost:
+                end.transport.abortConnection()
+
+    def end_lost(self) -> None:
+        """One side is gone; when both are, it is finished."""
+        if self._client.lost and self._upstream.lost:
+            self._wheel.remove(self._watch)
+            self._finished(self._outcome or errors.OUTCOME_CLOSED)
+
+    def _start(self, client: PreviewTransport, upstream: PreviewTransport) -> None:
+        pairs = ((client, self._client), (upstream, self._upstream))
+        for stream, end in pairs:
+            end.transport.registerProducer(end.other.transport, True)
+            if stream.lost is not None:
+                end.lost = True
+        for stream, end in pairs:
+            octets, ended = stream.release(end)
+            if octets:
+                end.dataReceived(octets)
+            if end.lost:
+                self.fail(end.reset_outcome)
+                self.end_lost()
+            elif ended:
+                end.readConnectionLost()
+            else:
+                stream.resume()

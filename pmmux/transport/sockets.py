@@ -1,0 +1,136 @@
+"""Listening sockets, opened before anything is started so that a taken port is found in time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from pmmux.errors import ListenError
+from pmmux.model import Address
+
+ANY_IPV4 = "0.0.0.0"
+ANY_IPV6 = "::"
+_MAPPED_PREFIX = "::ffff:"
+
+
+def address_of(name: object, family: int) -> Address:
+    """
+    A socket's name as an L{Address}; IPv4-mapped addresses as IPv4.
+
+    @param name: from C{getsockname}, C{getpeername} or C{accept}.
+    """
+    if family == socket.AF_INET6:
+        assert isinstance(name, tuple)
+        host, port = name[0], name[1]
+        if host.startswith(_MAPPED_PREFIX) and "." in host:
+            return Address(host[len(_MAPPED_PREFIX) :], port)
+        return Address(host.partition("%")[0], port, "ipv6")
+    if family == socket.AF_INET:
+        assert isinstance(name, tuple)
+        return Address(name[0], name[1])
+    path = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
+    return Address(path, 0, "unix")
+
+
+def open_stream_sockets(
+    listener: str, binds: Sequence[str], port: int | None, unix_path: str | None, backlog: int
+) -> list[socket.socket]:
+    """
+    Open the listening sockets of one listener: all of them, or none.
+
+    @param binds: addresses; none means every address of both families, by one dual-stack socket
+        where the system has IPv6.
+    @param port: C{None} lets the system choose: one port for all addresses.
+    @raises ListenError: one of them could not be opened; nothing stays open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        if unix_path is not None:
+            opened.append(_open_unix(listener, unix_path, backlog))
+            return opened
+        for host in binds or (ANY_IPV6 if socket.has_dualstack_ipv6() else ANY_IPV4,):
+            bound = _open_tcp(listener, host, port or 0, dual_stack=not binds, backlog=backlog)
+            opened.append(bound)
+            port = port or bound.getsockname()[1]
+    except ListenError:
+        close_sockets(opened)
+        raise
+    return opened
+
+
+def close_sockets(sockets: Sequence[socket.socket]) -> None:
+    """Close each, and remove the path of a unix socket."""
+    for opened in sockets:
+        path = opened.getsockname() if opened.family == socket.AF_UNIX else None
+        opened.close()
+        if path:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _open_tcp(listener: str, host: str, port: int, dual_stack: bool, backlog: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        where = socket.getaddrinfo(
+            host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST | socket.AI_PASSIVE
+        )[0][4]
+        opened = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenError(listener, _written(host, port), error.strerror or str(error)) from None
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
+        opened.setblocking(False)
+        opened.bind(where)
+        opened.listen(backlog)
+    except OSError as error:
+        opened.close()
+        raise ListenError(listener, _written(host, port), _explain(error)) from None
+    return opened
+
+
+def _open_unix(listener: str, path: str, backlog: int) -> socket.socket:
+    _remove_stale(path)
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.setblocking(False)
+        opened.bind(path)
+        opened.listen(backlog)
+    except OSError as error:
+        opened.close()
+        raise ListenError(listener, f"unix:{path}", _explain(error)) from None
+    return opened
+
+
+def _remove_stale(path: str) -> None:
+    # A socket that nobody listens on any more is left by a process that was killed.
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(path)
+    except ConnectionRefusedError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    except OSError:
+        return
+
+
+def _written(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _explain(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        return f"{reason}: another program, or another listener, has it"
+    if error.errno == errno.EACCES:
+        return f"{reason}: ports below 1024 need CAP_NET_BIND_SERVICE or root"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{reason}: this machine does not have it"
+    return reason

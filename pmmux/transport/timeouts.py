@@ -1,0 +1,165 @@
+"""
+Time-outs for many connections at little cost: no reactor call for each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import define
+
+
+@define(slots=True, eq=False)
+class Timeout:
+    """One pending time-out."""
+
+    due_at: float
+    expire: Callable[[], None] | None
+
+
+class TimeoutQueue:
+    """
+    Time-outs that all have the same duration, in a queue with one reactor call for its head.
+    """
+
+    def __init__(self, clock: Any, seconds: float) -> None:
+        """
+        @param clock: an IReactorTime.
+        @param seconds: the duration of each.
+        """
+        self._clock = clock
+        self._seconds = seconds
+        self._queue: deque[Timeout] = deque()
+        self._live = 0
+        self._call: Any = None
+
+    def add(self, expire: Callable[[], None]) -> Timeout:
+        """Call C{expire} after the duration, unless it is cancelled."""
+        timeout = Timeout(self._clock.seconds() + self._seconds, expire)
+        self._queue.append(timeout)
+        self._live += 1
+        if self._call is None:
+            self._call = self._clock.callLater(self._seconds, self._expire_due)
+        return timeout
+
+    def cancel(self, timeout: Timeout) -> None:
+        """Forget C{timeout}; harmless where it has expired or was cancelled."""
+        if timeout.expire is None:
+            return
+        timeout.expire = None
+        self._live -= 1
+        if self._live == 0:
+            self._queue.clear()
+            call, self._call = self._call, None
+            if call is not None:
+                call.cancel()
+
+    def _expire_due(self) -> None:
+        self._call = None
+        now = self._clock.seconds()
+        queue = self._queue
+        while queue and (queue[0].expire is None or queue[0].due_at <= now):
+            expire = queue[0].expire
+            queue.popleft().expire = None
+            if expire is not None:
+                self._live -= 1
+                expire()
+        if queue and self._call is None:
+            self._call = self._clock.callLater(max(0.0, queue[0].due_at - now), self._expire_due)
+
+
+class Progressing(Protocol):
+    """Something that must make progress."""
+
+    def progress(self) -> int:
+        """A number that changes with each octet moved."""
+
+    def expire(self) -> None:
+        """There was no progress for too long."""
+
+
+@define(slots=True, eq=False)
+class _Watch:
+    item: Progressing | None
+    limit_seconds: float
+    seen: int
+    seen_at: float
+
+
+class ProgressWheel:
+    """
+    Watches for items that make no progress, looking at each a few times within its limit: nothing
+    is to be done when there is progress. An item expires between 1 and 1.25 times its limit, or up
+    to two ticks later.
+    """
+
+    LOOKS_PER_LIMIT = 4
+
+    def __init__(self, clock: Any, tick_seconds: float = 1.0) -> None:
+        """
+        @param clock: an IReactorTime.
+        @param tick_seconds: the grain; limits below it are rounded up to it.
+        """
+        self._clock = clock
+        self._tick_seconds = tick_seconds
+        self._slots: dict[int, list[_Watch]] = {}
+        self._live = 0
+        self._next_slot = 0
+        self._call: Any = None
+
+    def add(self, item: Progressing, limit_seconds: float) -> _Watch:
+        """Expire C{item} after C{limit_seconds} without progress."""
+        now = self._clock.seconds()
+        watch = _Watch(item, limit_seconds, item.progress(), now)
+        self._live += 1
+        if self._call is None:
+            self._next_slot = self._slot_at(now) + 1
+            self._call = self._clock.callLater(self._tick_seconds, self._turn)
+        self._place(watch, now)
+        return watch
+
+    def remove(self, watch: _Watch) -> None:
+        """Watch no more; harmless where it has expired."""
+        if watch.item is None:
+            return
+        watch.item = None
+        self._live -= 1
+        if self._live == 0:
+            self._slots.clear()
+            call, self._call = self._call, None
+            if call is not None:
+                call.cancel()
+
+    def _slot_at(self, seconds: float) -> int:
+        return int(seconds / self._tick_seconds)
+
+    def _place(self, watch: _Watch, now: float) -> None:
+        look_after = max(watch.limit_seconds / self.LOOKS_PER_LIMIT, self._tick_seconds)
+        slot = self._slot_at(now + min(look_after, watch.seen_at + watch.limit_seconds - now)) + 1
+        self._slots.setdefault(max(slot, self._next_slot), []).append(watch)
+
+    def _turn(self) -> None:
+        self._call = self._clock.callLater(self._tick_seconds, self._turn)
+        now = self._clock.seconds()
+        until = self._slot_at(now)
+        while self._next_slot <= until:
+            slot = self._next_slot
+            self._next_slot += 1
+            for watch in self._slots.pop(slot, ()):
+                self._look(watch, now)
+
+    def _look(self, watch: _Watch, now: float) -> None:
+        item = watch.item
+        if item is None:
+            return
+        progress = item.progress()
+        if progress != watch.seen:
+            watch.seen = progress
+            watch.seen_at = now
+        elif now - watch.seen_at >= watch.limit_seconds:
+            self.remove(watch)
+            item.expire()
+            return
+        self._place(watch, now)
