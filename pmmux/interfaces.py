@@ -31,7 +31,7 @@ class IProbe(Interface):
         "A tuple of property names, or prefixes ending in a dot, that it may find: C{('ssh.',)}."
     )
 
-    def inspect(octets: bytes: Any) -> Verdict:
+    def inspect(octets: bytes) -> Verdict:
         """
         Judge C{octets}: for TCP all that has arrived so far, possibly none, for UDP one datagram.
 

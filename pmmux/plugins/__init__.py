@@ -4,5 +4,5 @@ Where plugins live: ours, and those of any distribution that ships C{pmmux/plugi
 
 from twisted.plugin import pluginPackagePaths
 
-__path__.extend(pluginPackagePaths(__name__))
+__path__.extend(pluginPackagePaths(__name__))  # type: ignore[no-untyped-call]
 __all__: list[str] = []

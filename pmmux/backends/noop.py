@@ -1,0 +1,51 @@
+"""C{noop}: accepts everything and throws it away; a black hole for what nobody else takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.protocol import Protocol
+from zope.interface import implementer
+
+from pmmux.backends.backend import Backend
+from pmmux.config.options import Option
+from pmmux.connection import Connection
+from pmmux.errors import Fault
+from pmmux.interfaces import IBackendProtocol, IProtocolBackend
+from pmmux.model import BackendSpec, PriorityTier
+
+
+class _Discard(Protocol):
+    """Reads and forgets; closes when the client does."""
+
+
+@implementer(IProtocolBackend)
+class NoopBackend(Backend):
+    """Discards."""
+
+    default_tier = PriorityTier.FALLBACK
+
+    def build_protocol(self, connection: Connection) -> Protocol:
+        """A protocol that answers nothing."""
+        return _Discard()
+
+
+@implementer(IBackendProtocol)
+class NoopProtocol:
+    """See the module."""
+
+    name = "noop"
+    transports = ("tcp", "udp")
+    options: tuple[Option, ...] = ()
+
+    def validate(self, spec: BackendSpec) -> Sequence[Fault]:
+        """Nothing can be wrong."""
+        return ()
+
+    def create(self, spec: BackendSpec, condition: Any, services: Any) -> NoopBackend:
+        """Make one."""
+        return NoopBackend(spec, condition)
+
+
+protocol = NoopProtocol()

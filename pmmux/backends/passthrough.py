@@ -1,0 +1,97 @@
+"""C{pass}: relays to an upstream, untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from pmmux.backends.backend import Backend
+from pmmux.config import values
+from pmmux.config.options import Option
+from pmmux.connection import Connection
+from pmmux.errors import Fault
+from pmmux.interfaces import IBackendProtocol, IConnectionBackend, IHealthCheckable
+from pmmux.model import BackendSpec, OptionKey, SectionValues
+from pmmux.preview import PreviewTransport
+
+
+@implementer(IConnectionBackend, IHealthCheckable)
+class PassBackend(Backend):
+    """Relays to one target."""
+
+    def __init__(self, spec: BackendSpec, condition: Any, services: Any) -> None:
+        """@param services: L{pmmux.registry.Services}"""
+        super().__init__(spec, condition)
+        self._target = target_of(spec.options)
+        self.target = str(self._target)
+        self._connector = services.connector
+        self._timeout_seconds: float = spec.options.get("connect-timeout") or services.connect_seconds
+
+    async def connect(self, connection: Connection) -> PreviewTransport:
+        """Connect to the target."""
+        stream: PreviewTransport = await self._connector.connect(self._target, self._timeout_seconds)
+        return stream
+
+    async def check_health(self, check: SectionValues) -> None:
+        """Healthy where a TCP connection can be made."""
+        stream = await self._connector.connect(self._target, check.get("timeout") or self._timeout_seconds)
+        closed: Deferred[None] = Deferred()
+        stream.closed = lambda reason: closed.callback(None)
+        stream.transport.abortConnection()
+        await closed
+
+
+def target_of(options: SectionValues) -> values.Target:
+    """The target in C{target}, or in the pair C{target.ip} and C{target.port}."""
+    target: values.Target | None = options.get("target")
+    if target is None:
+        target = values.Target(str(options.get("target.ip")), options.get("target.port"), None)
+    return target
+
+
+@implementer(IBackendProtocol)
+class PassProtocol:
+    """See the module."""
+
+    name = "pass"
+    transports = ("tcp", "udp")
+    options = (
+        Option(
+            "target",
+            values.target,
+            "host:port, [v6]:port or unix:path",
+            description="Where the traffic goes. Names are resolved again as they age.",
+        ),
+        Option("target.ip", values.address, "an IP address", description="With `target.port`: the same."),
+        Option("target.port", values.port, "a port", description="With `target.ip`: the same."),
+        Option(
+            "connect-timeout",
+            values.duration,
+            "a duration",
+            description="How long connecting may take; the global `connect-timeout` where absent.",
+        ),
+    )
+
+    def validate(self, spec: BackendSpec) -> Sequence[Fault]:
+        """One target, stated one way."""
+        options = spec.options
+        pair = [name for name in ("target.ip", "target.port") if options.get(name) is not None]
+        if options.get("target") is not None:
+            if not pair:
+                return ()
+            where = options.where(OptionKey(pair[0]))
+            return (Fault(where, f"target says it already; {pair[0]} must not be there too"),)
+        if len(pair) == len(("ip", "port")):
+            return ()
+        missing = "target" if not pair else "target.port" if pair == ["target.ip"] else "target.ip"
+        return (Fault(options.location, f"{missing} is missing", "host:port, [v6]:port or unix:path"),)
+
+    def create(self, spec: BackendSpec, condition: Any, services: Any) -> PassBackend:
+        """Make one."""
+        return PassBackend(spec, condition, services)
+
+
+protocol = PassProtocol()

@@ -1,0 +1,52 @@
+"""What pmmux brings itself, registered through the same door that third parties use."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+import pmmux.backends
+import pmmux.negotiators
+import pmmux.probes
+import pmmux.strategies
+from pmmux.interfaces import IExtension
+from pmmux.registry import BUILTIN_EXTENSION, Registry
+
+# Where several probes match, the first of these is preferred; the others follow by name.
+PREFERRED_PROBES = ("tls", "http2", "http", "ssh", "quic", "dns")
+
+
+@implementer(IPlugin, IExtension)
+class BuiltinExtension:
+    """Registers the C{probe}, C{strategy}, C{negotiator} or C{protocol} of each module of its room."""
+
+    name = BUILTIN_EXTENSION
+
+    def register(self, registry: Registry) -> None:
+        """See L{IExtension}."""
+        probes = _collect(pmmux.probes, "probe")
+        for probe in sorted(probes, key=_preference):
+            registry.add_probe(probe)
+        for strategy in _collect(pmmux.strategies, "strategy"):
+            registry.add_strategy(strategy)
+        for negotiator in _collect(pmmux.negotiators, "negotiator"):
+            registry.add_negotiator(negotiator)
+        for protocol in _collect(pmmux.backends, "protocol"):
+            registry.add_backend_protocol(protocol)
+
+
+def _preference(probe: Any) -> tuple[int, str]:
+    known = PREFERRED_PROBES.index(probe.name) if probe.name in PREFERRED_PROBES else len(PREFERRED_PROBES)
+    return known, probe.name
+
+
+def _collect(package: Any, attribute: str) -> list[Any]:
+    modules = (
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+    )
+    return [getattr(module, attribute) for module in modules if hasattr(module, attribute)]

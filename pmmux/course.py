@@ -1,0 +1,325 @@
+"""
+One connection's course: negotiated, routed, connected, relayed, finished. The coroutine is the
+state machine; it is left as soon as the octets flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pmmux import errors
+from pmmux.connection import Connection
+from pmmux.coroutines import start
+from pmmux.errors import RouteError, UpstreamError
+from pmmux.inspection import Inspection, ProbeCatalogue
+from pmmux.interfaces import IProtocolBackend
+from pmmux.members import Member
+from pmmux.model import Attempt
+from pmmux.router import Router
+from pmmux.transport.relaying import RelayLimits
+from pmmux.transport.timeouts import ProgressWheel, Timeout, TimeoutQueue
+
+
+@frozen(slots=True)
+class CourseSettings:
+    """The bounds on one connection, in seconds."""
+
+    negotiation_seconds: float
+    detect_seconds: float
+    selection_seconds: float
+    connect_retries: int
+    limits: RelayLimits
+
+
+class CourseServices:
+    """What every course shares."""
+
+    def __init__(
+        self,
+        clock: Any,
+        router: Router,
+        data_path: Any,
+        negotiators: Sequence[Any],
+        catalogue: ProbeCatalogue,
+        settings: CourseSettings,
+        reporter: Any,
+        finished: Callable[[Course, str], None],
+    ) -> None:
+        """
+        @param negotiators: L{pmmux.interfaces.INegotiator}s, in the order they run.
+        @param finished: called once at each course's end, with its outcome.
+        """
+        self.clock = clock
+        self.router = router
+        self.data_path = data_path
+        self.negotiators = tuple(negotiators)
+        self.catalogue = catalogue
+        self.settings = settings
+        self.finished = finished
+        self.negotiation_timeouts = TimeoutQueue(clock, settings.negotiation_seconds)
+        self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
+        self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
+        self.wheel = ProgressWheel(clock)
+        self.total = reporter.counter("router.connection.total")
+        self.routed = reporter.counter("router.connection.routed")
+        self.failed = reporter.counter("router.connection.failed")
+        self.negotiation_duration = reporter.duration("router.negotiation.duration")
+        self.selection_duration = reporter.duration("router.selection.duration")
+
+
+class Course:
+    """
+    One connection on its way.
+
+    @ivar detected: the protocol found; C{None} where none was asked for or found.
+    @ivar member: the backend it was routed to.
+    """
+
+    log = Logger()
+
+    __slots__ = (
+        "_deferred",
+        "_detect_timeout",
+        "_ended",
+        "_queue",
+        "_reason",
+        "_relay",
+        "_services",
+        "_timeout",
+        "_watch",
+        "connection",
+        "detected",
+        "member",
+    )
+
+    def __init__(self, services: CourseServices, connection: Connection) -> None:
+        self._services = services
+        self.connection = connection
+        self.member: Member | None = None
+        self.detected: str | None = None
+        self._relay: Any = None
+        self._deferred: Deferred[None] | None = None
+        self._queue: TimeoutQueue | None = None
+        self._timeout: Timeout | None = None
+        self._detect_timeout: Timeout | None = None
+        self._reason: RouteError | None = None
+        self._watch: Any = None
+        self._ended = False
+
+    @property
+    def octets_from_client(self) -> int:
+        """Taken from the client so far."""
+        relay = self._relay
+        return self.connection.stream.octets_read if relay is None else relay.octets_from_client
+
+    @property
+    def octets_from_upstream(self) -> int:
+        """Sent by the upstream, or by the backend that answered, so far."""
+        relay = self._relay
+        return self.connection.stream.octets_written if relay is None else relay.octets_from_upstream
+
+    def start(self) -> None:
+        """Begin, right after the connection was accepted."""
+        self._services.total.add()
+        self.connection.stream.closed = self._stream_closed
+        deferred = start(self._run())
+        if deferred is not None:
+            self._deferred = deferred
+            self._arm()
+
+    def close(self, outcome: str) -> None:
+        """End it at once, whatever it is doing."""
+        if self._relay is not None:
+            self._relay.close(outcome)
+        elif self._deferred is not None:
+            self._interrupt(RouteError(outcome))
+        elif not self._ended:
+            self.connection.trace.outcome = outcome
+            self.connection.stream.transport.abortConnection()
+
+    async def _run(self) -> None:
+        try:
+            try:
+                await self._negotiate()
+                await self._route()
+            finally:
+                self._leave_phase()
+                self._deferred = None
+        except RouteError as refused:
+            self._refuse(refused)
+        except CancelledError:
+            self._refuse(self._reason or RouteError(errors.OUTCOME_KILLED))
+        except Exception:  # the last line of defence: one connection's bug must not leave it open
+            self.log.failure("connection {identifier} failed", identifier=self.connection.identifier)
+            self._refuse(RouteError(errors.OUTCOME_INTERNAL_ERROR))
+
+    async def _negotiate(self) -> None:
+        services = self._services
+        if not services.negotiators:
+            return
+        self._enter_phase(services.negotiation_timeouts)
+        started_at = services.clock.seconds()
+        self.connection = await self._proceed(0)(self.connection)
+        services.negotiation_duration.observe(services.clock.seconds() - started_at)
+
+    def _proceed(self, position: int) -> Callable[[Connection], Any]:
+        negotiators = self._services.negotiators
+
+        async def proceed(connection: Connection) -> Connection:
+            if position == len(negotiators):
+                return connection
+            negotiator = negotiators[position]
+            result: Connection = await negotiator.negotiate(connection, self._proceed(position + 1))
+            return result
+
+        return proceed
+
+    async def _route(self) -> None:
+        services = self._services
+        connection = self.connection
+        trace = connection.trace
+        inspection = Inspection(
+            connection.client, connection.properties, connection.preview, services.catalogue
+        )
+        excluded: set[str] = set()
+        for attempts_left in range(services.settings.connect_retries, -1, -1):
+            self._enter_phase(services.selection_timeouts)
+            started_at = services.clock.seconds()
+            try:
+                member = await services.router.select(inspection, trace, excluded)
+            except RouteError as refused:
+                if excluded and refused.outcome == errors.OUTCOME_NO_BACKEND:
+                    raise RouteError(errors.OUTCOME_CONNECT_FAILED, trace.attempts[-1].error) from None
+                raise
+            finally:
+                self.detected = inspection.detected()
+                self._leave_phase()
+            trace.selection_seconds += services.clock.seconds() - started_at
+            services.selection_duration.observe(trace.selection_seconds)
+            if connection.stream.lost is not None:
+                raise RouteError(errors.OUTCOME_CLIENT_GONE, "the client closed before it was routed")
+            try:
+                await self._open(member)
+                return
+            except UpstreamError as failed:
+                trace.attempts[-1].error = str(failed)
+                if not attempts_left:
+                    raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
+                excluded.add(member.name)
+
+    async def _open(self, member: Member) -> None:
+        services = self._services
+        connection = self.connection
+        backend = member.backend
+        if IProtocolBackend.providedBy(backend):
+            protocol = backend.build_protocol(connection)
+            self._take_up(member)
+            self._watch = services.wheel.add(self, services.settings.limits.idle_seconds)
+            connection.stream.hand_over(protocol)
+            return
+        connection.upstream = backend.target
+        attempt = Attempt(member.name, backend.target)
+        connection.trace.attempts.append(attempt)
+        connection.stream.pause()
+        started_at = services.clock.seconds()
+        upstream = await backend.connect(connection)
+        attempt.seconds = services.clock.seconds() - started_at
+        self._take_up(member)
+        self._relay = services.data_path.relay(
+            connection.stream, upstream, services.settings.limits, self._finish
+        )
+
+    def _take_up(self, member: Member) -> None:
+        self.member = member
+        self._services.router.opened(member)
+        self._services.routed.add()
+        self.connection.trace.outcome = "routed"
+
+    def _refuse(self, refused: RouteError) -> None:
+        trace = self.connection.trace
+        trace.outcome, trace.detail = refused.outcome, refused.detail
+        self._services.failed.add()
+        if self.connection.stream.lost is not None:
+            self._finish(refused.outcome)
+        else:
+            self.connection.stream.transport.loseConnection()
+
+    def _stream_closed(self, reason: Failure) -> None:
+        # The client's stream is gone, while nobody relays it.
+        if self._deferred is not None:
+            return
+        outcome = self.connection.trace.outcome
+        if self.member is None or outcome not in ("", "routed"):
+            if outcome:
+                self._finish(outcome)
+        elif reason.check(ConnectionDone):  # type: ignore[no-untyped-call]
+            self._finish(errors.OUTCOME_CLOSED)
+        else:
+            self._finish(errors.OUTCOME_RESET_BY_CLIENT)
+
+    def _finish(self, outcome: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.connection.trace.outcome = outcome
+        if self._watch is not None:
+            self._services.wheel.remove(self._watch)
+        if self.member is not None:
+            self._services.router.closed(self.member)
+        self._services.finished(self, outcome)
+
+    # Time-outs. Nothing is armed until the coroutine first waits.
+
+    def _enter_phase(self, queue: TimeoutQueue) -> None:
+        self._leave_phase()
+        self._queue = queue
+        if self._deferred is not None:
+            self._arm()
+
+    def _leave_phase(self) -> None:
+        if self._timeout is not None:
+            assert self._queue is not None
+            self._queue.cancel(self._timeout)
+            self._timeout = None
+        if self._detect_timeout is not None:
+            self._services.detect_timeouts.cancel(self._detect_timeout)
+            self._detect_timeout = None
+        self._queue = None
+
+    def _arm(self) -> None:
+        services = self._services
+        if self._queue is None:
+            return
+        self._timeout = self._queue.add(self._time_out)
+        if self._queue is services.selection_timeouts and not self.connection.preview.final:
+            self._detect_timeout = services.detect_timeouts.add(self.connection.preview.finish)
+
+    def _time_out(self) -> None:
+        self._timeout = None
+        if self._queue is self._services.negotiation_timeouts:
+            self._interrupt(RouteError(errors.OUTCOME_NEGOTIATION_FAILED, "it took too long"))
+        else:
+            self._interrupt(RouteError(errors.OUTCOME_SELECTION_TIMEOUT, "choosing a backend took too long"))
+
+    def _interrupt(self, reason: RouteError) -> None:
+        self._reason = reason
+        if self._deferred is not None:
+            self._deferred.cancel()
+
+    # For the wheel, while a backend answers the client itself.
+
+    def progress(self) -> int:
+        """Octets both ways."""
+        return self.octets_from_client + self.octets_from_upstream
+
+    def expire(self) -> None:
+        """There was no octet for too long."""
+        self._watch = None
+        self.close(errors.OUTCOME_IDLE_TIMEOUT)

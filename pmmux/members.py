@@ -1,0 +1,167 @@
+"""The backends a router has: their state, and an index that finds those a connection may match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from pmmux.inspection import Inspection
+from pmmux.matching import AllOf, PropertyCondition
+from pmmux.model import BackendInfo, PriorityTier, Status, Verdict
+
+
+@define(slots=True, eq=False)
+class Member:
+    """
+    A backend in the router, as strategies see it.
+
+    @ivar status: kept by the health monitor and the lifecycle; read on each routing.
+    @ivar routed: connections and messages routed to it so far.
+    @ivar active: those open now.
+    """
+
+    backend: Any
+    name: str
+    tier: PriorityTier
+    weight: int
+    condition: Any
+    status: Status = Status.UNKNOWN
+    routed: int = 0
+    active: int = 0
+
+    @classmethod
+    def of(cls, backend: Any) -> Member:
+        """The member for an L{pmmux.interfaces.IBackend}."""
+        return cls(backend, backend.name, backend.tier, backend.weight, backend.condition)
+
+    def info(self) -> BackendInfo:
+        """What reports may know."""
+        protocol = self.backend.spec.protocol
+        return BackendInfo(self.name, protocol, self.tier, self.status, self.weight, self.routed, self.active)
+
+
+@define(slots=True, eq=False)
+class _NameGroup:
+    """Members that each ask for certain names of one property; found by the name."""
+
+    name: str
+    positions: list[int] = field(factory=list)
+    exact: dict[str, list[int]] = field(factory=dict)
+    wildcard: dict[str, list[int]] = field(factory=dict)
+
+    def add(self, position: int, condition: PropertyCondition) -> None:
+        self.positions.append(position)
+        for name in condition.names.exact:
+            self.exact.setdefault(name, []).append(position)
+        for name in condition.names.wildcards:
+            self.wildcard.setdefault(name, []).append(position)
+
+    def find(self, value: str | None) -> list[int]:
+        if value is None:
+            return []
+        exact = self.exact.get(value, [])
+        wildcard = self.wildcard.get(value.partition(".")[2], []) if self.wildcard else []
+        if not wildcard:
+            return exact
+        return sorted({*exact, *wildcard}) if exact else wildcard
+
+
+class _Cursor:
+    """Walks the positions of members without a name."""
+
+    __slots__ = ("_at", "_positions")
+
+    def __init__(self, positions: list[int]) -> None:
+        self._positions = positions
+        self._at = 0
+
+    def peek(self) -> int | None:
+        """The next position, or one that is not above it; C{None} at the end."""
+        return self._positions[self._at] if self._at < len(self._positions) else None
+
+    def take(self, inspection: Inspection) -> int | None:
+        """The next position; C{None} to be asked again after another L{peek}."""
+        position = self._positions[self._at]
+        self._at += 1
+        return position
+
+
+class _NameCursor(_Cursor):
+    """
+    Walks a L{_NameGroup}: once the name is known only its own positions; before that each member
+    in turn, because its other conditions may refuse without waiting for the name.
+    """
+
+    __slots__ = ("_group", "_known")
+
+    def __init__(self, group: _NameGroup) -> None:
+        super().__init__(group.positions)
+        self._group = group
+        self._known = False
+
+    def take(self, inspection: Inspection) -> int | None:
+        if not self._known:
+            value = inspection.value(self._group.name)
+            if value.__class__ is not Verdict:
+                last = self._positions[self._at - 1] if self._at else -1
+                found = self._group.find(value.lower() if value is not None else None)  # type: ignore[union-attr]
+                self._positions = [position for position in found if position > last]
+                self._at = 0
+                self._known = True
+                return None
+        return super().take(inspection)
+
+
+class MemberIndex:
+    """
+    Members in definition order, found without looking at those whose names cannot match.
+
+    A member is found by name where one of its conditions is a property that must be one of certain
+    names; all others are walked.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = members
+        self._plain: list[int] = []
+        self._groups: dict[str, _NameGroup] = {}
+        for position, member in enumerate(members):
+            condition = _name_condition(member.condition)
+            if condition is None:
+                self._plain.append(position)
+            else:
+                group = self._groups.setdefault(condition.name, _NameGroup(condition.name))
+                group.add(position, condition)
+
+    def in_order(self, inspection: Inspection) -> Iterator[Member]:
+        """The members that C{inspection} may match, lazily, in definition order."""
+        if not self._groups:
+            return iter(self._members)
+        return self._merge(inspection)
+
+    def _merge(self, inspection: Inspection) -> Iterator[Member]:
+        cursors: list[_Cursor] = [_NameCursor(group) for group in self._groups.values()]
+        if self._plain:
+            cursors.append(_Cursor(self._plain))
+        while cursors:
+            nearest = None
+            lowest = -1
+            for cursor in cursors:
+                position = cursor.peek()
+                if position is not None and (nearest is None or position < lowest):
+                    nearest, lowest = cursor, position
+            if nearest is None:
+                return
+            taken = nearest.take(inspection)
+            if taken is not None:
+                yield self._members[taken]
+
+
+def _name_condition(condition: Any) -> PropertyCondition | None:
+    if not isinstance(condition, AllOf):
+        return None
+    for part in condition.conditions:
+        if isinstance(part, PropertyCondition) and not part.negated and not part.patterns:
+            return part
+    return None

@@ -1,0 +1,157 @@
+"""The port multiplexer: owns the listeners, and every connection that came in by one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from pmmux import errors
+from pmmux.connection import Connection
+from pmmux.course import Course, CourseServices
+from pmmux.errors import ListenError
+from pmmux.interfaces import IMultiplexer
+from pmmux.listening import StreamListener
+from pmmux.transport.accepting import ConnectionLimit
+from pmmux.transport.sockets import open_stream_sockets
+
+
+@implementer(IMultiplexer)
+class Multiplexer:
+    """
+    Listeners by name. They may be added and removed while it runs.
+
+    @ivar courses: the connections that are open, by their identifiers.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        data_path: Any,
+        limit: ConnectionLimit,
+        preview_limit_octets: int,
+        backlog: int,
+        log_finished: Callable[[Course, str], None],
+    ) -> None:
+        """
+        @param backlog: how many connections the system may hold for us to accept, per address.
+        @param log_finished: called once for each connection that ended, with its outcome.
+        """
+        self.courses: dict[int, Course] = {}
+        self.course_services: CourseServices
+        self._reactor = reactor
+        self._data_path = data_path
+        self._limit = limit
+        self._preview_limit_octets = preview_limit_octets
+        self._backlog = backlog
+        self._log_finished = log_finished
+        self._listeners: dict[str, Any] = {}
+        self._identifiers = itertools.count(1)
+        self._running = False
+        self._empty: Deferred[None] | None = None
+
+    def open(self, specs: Sequence[Any]) -> list[ListenError]:
+        """
+        Open the sockets of every listener in C{specs}, all or none, without accepting yet.
+
+        @param specs: L{pmmux.config.settings.ListenerSpec}s
+        @return: every fault; empty where all are open.
+        """
+        faults: list[ListenError] = []
+        for spec in specs:
+            try:
+                self._listeners[spec.name] = self._open(spec)
+            except ListenError as error:
+                faults.append(error)
+        if faults:
+            self._close()
+        return faults
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._running = True
+        for listener in self._listeners.values():
+            listener.start()
+
+    def add_listener(self, spec: Any) -> None:
+        """
+        Open one more, and start it if the multiplexer runs.
+
+        @raises ListenError: it cannot be opened; nothing of it stays open.
+        """
+        if spec.name in self._listeners:
+            raise ListenError(spec.name, "its name", "there is a listener of that name already")
+        listener = self._open(spec)
+        self._listeners[spec.name] = listener
+        if self._running:
+            listener.start()
+
+    def remove_listener(self, name: str) -> None:
+        """
+        Stop the listener C{name}; its connections live on.
+
+        @raises KeyError: there is none of that name.
+        """
+        self._listeners.pop(name).stop()
+
+    def listeners(self) -> tuple[Any, ...]:
+        """All of them, in the order they were added."""
+        return tuple(self._listeners.values())
+
+    async def stop(self, drain_seconds: float) -> None:
+        """
+        Stop listening, let connections end within C{drain_seconds}, and close the rest.
+
+        A second call while the first waits closes the rest at once.
+        """
+        self._running = False
+        self._close()
+        if self._empty is not None:
+            self._close_courses()
+            return
+        if not self.courses:
+            return
+        self._empty = Deferred()
+        timer = self._reactor.callLater(drain_seconds, self._close_courses)
+        await self._empty
+        if timer.active():
+            timer.cancel()
+
+    def _open(self, spec: Any) -> StreamListener:
+        sockets = open_stream_sockets(spec.name, spec.binds, spec.port, spec.unix_path, self._backlog)
+        return StreamListener(
+            self._reactor,
+            spec,
+            sockets,
+            self._data_path,
+            self._limit,
+            self._preview_limit_octets,
+            self._identifiers,
+            self._accepted,
+        )
+
+    def _close(self) -> None:
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners.values():
+            listener.stop()
+
+    def _close_courses(self) -> None:
+        for course in tuple(self.courses.values()):
+            course.close(errors.OUTCOME_DRAIN_TIMEOUT)
+
+    def _accepted(self, connection: Connection) -> None:
+        course = Course(self.course_services, connection)
+        self.courses[connection.identifier] = course
+        course.start()
+
+    def finished(self, course: Course, outcome: str) -> None:
+        """For L{CourseServices}: one connection ended."""
+        del self.courses[course.connection.identifier]
+        self._limit.give_back()
+        self._log_finished(course, outcome)
+        if self._empty is not None and not self.courses:
+            empty, self._empty = self._empty, None
+            empty.callback(None)

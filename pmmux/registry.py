@@ -1,0 +1,156 @@
+"""
+The component registry: every service looked up by its interface, every plugin by its name.
+
+It is C{zope.interface}'s own, with the discovery of plugins and the assembly of the configuration's
+schema around it. What is built in comes through L{IExtension} like everything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.plugin import getPlugins
+from zope.interface.exceptions import Invalid
+from zope.interface.registry import Components
+from zope.interface.verify import verifyObject
+
+import pmmux.plugins
+from pmmux.config.options import Option, SectionSchema
+from pmmux.errors import PluginError
+from pmmux.interfaces import (
+    IBackendProtocol,
+    IExtension,
+    INegotiator,
+    IProbe,
+    IRoutingStrategy,
+)
+
+BUILTIN_EXTENSION = "builtin"
+
+
+@frozen(slots=True)
+class Services:
+    """What backends and negotiators are given to work with."""
+
+    reactor: Any
+    data_path: Any
+    connector: Any
+    registry: Registry
+    reporter: Any
+    connect_seconds: float
+
+
+class Registry:
+    """Components by interface and name, and what the configuration may hold."""
+
+    def __init__(self) -> None:
+        self.components = Components("pmmux")
+        self._options: dict[str, list[Option]] = {}
+        self._sections: dict[str, SectionSchema] = {}
+        self._probes: dict[str, list[Any]] = {"tcp": [], "udp": []}
+
+    def register(self, interface: Any, component: Any, name: str = "", replace: bool = False) -> None:
+        """
+        Register C{component} as the one that provides C{interface} under C{name}.
+
+        @param replace: whether it may take the place of another.
+        @raises PluginError: it does not provide the interface, or there is one of that name.
+        """
+        try:
+            verifyObject(interface, component, tentative=True)
+        except Invalid as invalid:
+            raise PluginError(name or interface.getName(), str(invalid)) from None
+        if not replace and self.components.queryUtility(interface, name=name) is not None:
+            raise PluginError(
+                name or interface.getName(), f"there are two {interface.getName()} of this name"
+            )
+        self.components.registerUtility(component, interface, name=name, event=False)
+
+    def get(self, interface: Any, name: str = "") -> Any:
+        """The component, or C{None} where there is none."""
+        return self.components.queryUtility(interface, name=name)
+
+    def all(self, interface: Any) -> list[tuple[str, Any]]:
+        """Names and components, sorted by name."""
+        return sorted(self.components.getUtilitiesFor(interface), key=lambda pair: pair[0])
+
+    def names(self, interface: Any) -> tuple[str, ...]:
+        """The names under which C{interface} is provided."""
+        return tuple(name for name, _ in self.all(interface))
+
+    def add_probe(self, probe: Any) -> None:
+        """Register an L{IProbe}; those added first are preferred where several match."""
+        self.register(IProbe, probe, f"{probe.transport}:{probe.name}")
+        self._probes[probe.transport].append(probe)
+
+    def probes(self, transport: str) -> Sequence[Any]:
+        """The probes for C{"tcp"} or C{"udp"}, the preferred first."""
+        return tuple(self._probes[transport])
+
+    def add_strategy(self, strategy: Any) -> None:
+        """Register an L{IRoutingStrategy}."""
+        self.register(IRoutingStrategy, strategy, strategy.name)
+
+    def add_negotiator(self, negotiator: Any) -> None:
+        """Register an L{INegotiator}."""
+        self.register(INegotiator, negotiator, negotiator.name)
+
+    def add_backend_protocol(self, protocol: Any) -> None:
+        """Register an L{IBackendProtocol}."""
+        self.register(IBackendProtocol, protocol, protocol.name)
+
+    def add_options(self, kind: str, options: Iterable[Option]) -> None:
+        """Let sections of C{kind} (C{pmmux}, C{listener}, C{backend}, C{health-check}) hold more."""
+        self._options.setdefault(kind, []).extend(options)
+
+    def add_section(self, schema: SectionSchema) -> None:
+        """Let the configuration have sections of another kind."""
+        if schema.kind in self._sections:
+            raise PluginError(schema.kind, "there are two sections of this kind")
+        self._sections[schema.kind] = schema
+
+    def options(self, kind: str) -> tuple[Option, ...]:
+        """What L{add_options} added for C{kind}."""
+        return tuple(self._options.get(kind, ()))
+
+    def sections(self) -> tuple[SectionSchema, ...]:
+        """What L{add_section} added."""
+        return tuple(self._sections.values())
+
+    def load(self, extensions: Sequence[str]) -> None:
+        """
+        Let the built-in extension, and then each of C{extensions}, register what it has.
+
+        @raises PluginError: one is missing, there twice, or broken; it says which and why.
+        """
+        found: dict[str, list[Any]] = {}
+        for plugin in getPlugins(IExtension, pmmux.plugins):
+            found.setdefault(plugin.name, []).append(plugin)
+        for name in (BUILTIN_EXTENSION, *extensions):
+            plugins = found.get(name, [])
+            if len(plugins) > 1:
+                raise PluginError(name, "installed more than once")
+            if not plugins:
+                raise PluginError(name, _explain_absence(sorted(set(found) - {BUILTIN_EXTENSION})))
+            try:
+                plugins[0].register(self)
+            except PluginError:
+                raise
+            except Exception as error:  # a third party's code: whatever it raises is its fault, and named
+                raise PluginError(name, f"{type(error).__name__}: {error}") from error
+
+
+def _explain_absence(others: Sequence[str]) -> str:
+    # getPlugins passes over drop-ins that cannot be imported; say which and why.
+    broken = []
+    for module in pkgutil.iter_modules(pmmux.plugins.__path__, "pmmux.plugins."):
+        try:
+            importlib.import_module(module.name)
+        except Exception as error:  # anything a third party's module raises at import
+            broken.append(f"{module.name} cannot be imported ({type(error).__name__}: {error})")
+    text = "not installed" if not broken else "not found; " + "; ".join(broken)
+    return text + (f"; installed are {', '.join(others)}" if others else "")

@@ -1,0 +1,141 @@
+"""The router: which backends there are, and which one a connection is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from types import MappingProxyType
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from pmmux.candidates import Candidates
+from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_NO_BACKEND, RouteError
+from pmmux.inspection import Inspection
+from pmmux.members import Member, MemberIndex
+from pmmux.model import BackendInfo, RouteTrace, Status
+
+
+class Router:
+    """
+    Owns the backends of one transport and chooses among them.
+
+    It knows no protocol: conditions ask the inspection, the strategy chooses.
+    """
+
+    def __init__(self, strategy: Any, reporter: Any) -> None:
+        """
+        @param strategy: L{pmmux.interfaces.IRoutingStrategy}
+        @param reporter: L{pmmux.metrics.reporter.MetricReporter}
+        """
+        self.strategy = strategy
+        self._reporter = reporter
+        self._members: list[Member] = []
+        self._index: MemberIndex | None = None
+        self._draining: dict[int, tuple[Member, Callable[[], None]]] = {}
+
+    async def select(
+        self, inspection: Inspection, trace: RouteTrace, exclude: Set[str] = frozenset()
+    ) -> Member:
+        """See L{pmmux.interfaces.IRouter.select}."""
+        if self._index is None:
+            self._index = MemberIndex(tuple(self._members))
+        trace.strategy = self.strategy.name
+        candidates = Candidates(self._index.in_order(inspection), inspection, trace, exclude)
+        properties = MappingProxyType(inspection.properties)
+        chosen: Member | None = await self.strategy.choose(inspection.client, properties, candidates)
+        if chosen is not None:
+            trace.chosen = chosen.name
+            return chosen
+        preview = inspection.preview
+        if preview.size == 0 and getattr(preview, "ended", False):
+            raise RouteError(OUTCOME_CLIENT_GONE, "the client said nothing and closed")
+        raise RouteError(OUTCOME_NO_BACKEND, "no backend matches")
+
+    def opened(self, member: Member) -> None:
+        """Traffic was routed to C{member}."""
+        member.routed += 1
+        member.active += 1
+
+    def closed(self, member: Member) -> None:
+        """What L{opened} counted has ended."""
+        member.active -= 1
+        if member.active == 0 and id(member) in self._draining:
+            self._draining.pop(id(member))[1]()
+
+    def member(self, name: str) -> Member | None:
+        """The member C{name}; C{None} where there is none."""
+        return next((member for member in self._members if member.name == name), None)
+
+    def members(self) -> tuple[Member, ...]:
+        """All that may be offered, in definition order."""
+        return tuple(self._members)
+
+    def backends(self) -> tuple[BackendInfo, ...]:
+        """All that may be offered, as values, in definition order."""
+        return tuple(member.info() for member in self._members)
+
+    async def add(self, backend: Any) -> Member:
+        """
+        Start C{backend} and offer it after the others.
+
+        @raises ValueError: there is one of that name.
+        """
+        if self.member(backend.name) is not None:
+            raise ValueError(f"there is a backend {backend.name!r} already")
+        await maybeDeferred(backend.start)
+        member = Member.of(backend)
+        self._members.append(member)
+        self._changed("backend.added", member)
+        return member
+
+    async def replace(self, backend: Any) -> Member:
+        """
+        Start C{backend} and offer it in the place of the one of its name, which drains meanwhile.
+
+        @raises KeyError: there is none of that name.
+        """
+        old = self._find(backend.name)
+        await maybeDeferred(backend.start)
+        member = Member.of(backend)
+        self._members[self._members.index(old)] = member
+        self._changed("backend.replaced", member)
+        Deferred.fromCoroutine(self._retire(old))
+        return member
+
+    async def remove(self, name: str) -> None:
+        """
+        Offer the backend C{name} no more; returns when its connections have ended and it is stopped.
+
+        @raises KeyError: there is none of that name.
+        """
+        member = self._find(name)
+        self._members.remove(member)
+        self._changed("backend.removed", member)
+        await self._retire(member)
+
+    async def stop(self) -> None:
+        """Stop every backend, whatever is still open."""
+        members, self._members = self._members, []
+        self._index = None
+        for member in members:
+            member.status = Status.STOPPED
+            await maybeDeferred(member.backend.stop)
+
+    async def _retire(self, member: Member) -> None:
+        member.status = Status.DRAINING
+        if member.active:
+            ended: Deferred[None] = Deferred()
+            self._draining[id(member)] = (member, lambda: ended.callback(None))
+            await ended
+        member.status = Status.STOPPED
+        await maybeDeferred(member.backend.stop)
+
+    def _find(self, name: str) -> Member:
+        member = self.member(name)
+        if member is None:
+            raise KeyError(name)
+        return member
+
+    def _changed(self, event: str, member: Member) -> None:
+        self._index = None
+        self._reporter.event(event, backend=member.name, protocol=member.backend.spec.protocol)
