@@ -31,6 +31,8 @@ PATTERN_RANGE_OCTETS = 64
 SNI_PROPERTY = "tls.sni"
 ALPN_PROPERTY = "tls.alpn"
 HOST_PROPERTY = "http.host"
+# Only probes find these.
+_PROBED_PREFIXES = ("tls.", "http.", "ssh.")
 # These hold names, which compare without regard to case.
 _NAME_PROPERTIES = frozenset({SNI_PROPERTY, HOST_PROPERTY})
 
@@ -217,6 +219,15 @@ class AllOf:
     """Every one of C{conditions}; those known at once come first."""
 
     conditions: tuple[Any, ...]
+
+    @property
+    def depends_on_octets(self) -> bool:
+        """Whether it is undecided for certain as long as there is no octet."""
+        return bool(self.conditions) and all(
+            isinstance(each, (DetectCondition, PreviewCondition, ALPNCondition))
+            or (isinstance(each, PropertyCondition) and each.name.startswith(_PROBED_PREFIXES))
+            for each in self.conditions
+        )
 
     def evaluate(self, inspection: Inspection) -> Verdict:
         """Refuses as soon as one does, however undecided the others are."""

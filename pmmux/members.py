@@ -20,6 +20,7 @@ class Member:
     @ivar status: kept by the health monitor and the lifecycle; read on each routing.
     @ivar routed: connections and messages routed to it so far.
     @ivar active: those open now.
+    @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
 
     backend: Any
@@ -30,11 +31,14 @@ class Member:
     status: Status = Status.UNKNOWN
     routed: int = 0
     active: int = 0
+    depends_on_octets: bool = False
 
     @classmethod
     def of(cls, backend: Any) -> Member:
         """The member for an L{pmmux.interfaces.IBackend}."""
-        return cls(backend, backend.name, backend.tier, backend.weight, backend.condition)
+        condition = backend.condition
+        depends = isinstance(condition, AllOf) and condition.depends_on_octets
+        return cls(backend, backend.name, backend.tier, backend.weight, condition, depends_on_octets=depends)
 
     def info(self) -> BackendInfo:
         """What reports may know."""

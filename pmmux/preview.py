@@ -165,6 +165,7 @@ class PreviewTransport:
         self._paused = False
         self._taker: Any = None
         self._counted: CountedTransport | None = None
+        self._awaited: Callable[[], None] | None = None
 
     @property
     def octets_written(self) -> int:
@@ -173,9 +174,16 @@ class PreviewTransport:
 
     # What the transport below calls.
 
+    def preload(self, octets: bytes) -> None:
+        """Octets that arrived before L{makeConnection}, from transports that read early."""
+        self.octets_read += len(octets)
+        self.preview.feed(octets)
+
     def makeConnection(self, transport: Any) -> None:
         """The stream is connected, to an ITCPTransport."""
         self.transport = transport
+        if self.preview.final:
+            self.pause()
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -188,10 +196,12 @@ class PreviewTransport:
         self.preview.feed(data)
         if self.preview.final:
             self.pause()
+        self._begin()
 
     def readConnectionLost(self) -> None:
         """The client's data ended; what we write still reaches it."""
         self.preview.end()
+        self._begin()
 
     def writeConnectionLost(self) -> None:
         """Our data ended; nothing was written yet, so nothing follows from it."""
@@ -200,9 +210,19 @@ class PreviewTransport:
         """The stream is gone."""
         self.lost = reason
         self.preview.end()
+        self._begin()
         self.closed(reason)
 
     # What the pipeline above calls.
+
+    def begin_with_octets(self, begin: Callable[[], None] | None) -> None:
+        """Call C{begin}, once, when the client has said something or has ended; C{None} for no more."""
+        self._awaited = begin
+
+    def _begin(self) -> None:
+        begin, self._awaited = self._awaited, None
+        if begin is not None:
+            begin()
 
     def pause(self) -> None:
         """Read no more until the stream is taken or resumed."""
@@ -244,6 +264,14 @@ class PreviewTransport:
         else:
             self.resume()
 
+    def take(self) -> tuple[bytes, bool]:
+        """
+        Give the transport up to whoever has replaced this as its protocol.
+
+        @return: every octet held, and whether the client's data has ended.
+        """
+        return self.preview.take(), self.preview.ended
+
     def release(self, successor: Any) -> tuple[bytes, bool]:
         """
         Give the transport up to C{successor}, which gets what it calls from now on.
@@ -257,7 +285,7 @@ class PreviewTransport:
         self.readConnectionLost = successor.readConnectionLost  # type: ignore[method-assign]
         self.writeConnectionLost = successor.writeConnectionLost  # type: ignore[method-assign]
         self.connectionLost = successor.connectionLost  # type: ignore[method-assign]
-        return self.preview.take(), self.preview.ended
+        return self.take()
 
     def _pass_on(self, data: bytes) -> None:
         self.octets_read += len(data)

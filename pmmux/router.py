@@ -51,6 +51,13 @@ class Router:
             raise RouteError(OUTCOME_CLIENT_GONE, "the client said nothing and closed")
         raise RouteError(OUTCOME_NO_BACKEND, "no backend matches")
 
+    def must_hear_first(self) -> bool:
+        """Whether the first backend that is offered depends on what the client says, on nothing else."""
+        for member in self._members:
+            if member.status.is_offered:
+                return member.depends_on_octets
+        return False
+
     def opened(self, member: Member) -> None:
         """Traffic was routed to C{member}."""
         member.routed += 1

@@ -1,0 +1,73 @@
+"""What the configuration may hold, as the registry has it, and settings loaded against that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pmmux.config.load import load, wanted_extensions
+from pmmux.config.schema import Schema, core_sections
+from pmmux.config.settings import Settings
+from pmmux.errors import ConfigurationError, Fault, PluginError
+from pmmux.interfaces import IBackendProtocol, INegotiator, IRoutingStrategy
+from pmmux.matching import standard_options
+from pmmux.model import Location
+from pmmux.registry import Registry
+
+
+def schema_of(registry: Registry) -> Schema:
+    """All that may be configured with what C{registry} holds."""
+    probes = {probe.name for transport in ("tcp", "udp") for probe in registry.probes(transport)}
+    schema = Schema(
+        sections=core_sections(),
+        backend_protocols={name: each.options for name, each in registry.all(IBackendProtocol)},
+        standard_backend_options=(*standard_options(sorted(probes)), *registry.options("backend")),
+        check_protocols={
+            name: registry.options("health-check") for name, each in registry.all(IBackendProtocol)
+        },
+        known_names={
+            "routing-strategy": registry.names(IRoutingStrategy),
+            "negotiators": registry.names(INegotiator),
+        },
+    )
+    for section in registry.sections():
+        schema = schema.with_section(section)
+    for kind in ("pmmux", "listener"):
+        schema = schema.with_options(kind, *registry.options(kind))
+    return schema
+
+
+def load_settings(
+    overrides: Sequence[tuple[str, str]], environment: Mapping[str, str], path: str | None
+) -> tuple[Settings, Registry]:
+    """
+    Load the extensions that are asked for, and then the settings.
+
+    @param overrides: see L{pmmux.config.load.load}.
+    @raises ConfigurationError: with every fault.
+    """
+    registry = Registry()
+    try:
+        registry.load(wanted_extensions(overrides, environment, path))
+    except PluginError as error:
+        location = Location(path or "command line", None, "pmmux", "extensions")
+        raise ConfigurationError((Fault(location, str(error)),)) from error
+    settings = load(overrides, environment, path, schema_of(registry))
+    faults = [*_absences(settings, path), *_backend_faults(settings, registry)]
+    if faults:
+        raise ConfigurationError(tuple(faults))
+    return settings, registry
+
+
+def _absences(settings: Settings, path: str | None) -> list[Fault]:
+    source = Location(path or "command line")
+    if settings.listeners:
+        return []
+    return [Fault(source, "there is no listener", "a section [listener NAME], or -p PUBLIC:LOCAL:PROTOCOL")]
+
+
+def _backend_faults(settings: Settings, registry: Registry) -> list[Fault]:
+    return [
+        fault
+        for spec in settings.backends
+        for fault in registry.get(IBackendProtocol, spec.protocol).validate(spec)
+    ]

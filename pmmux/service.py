@@ -1,0 +1,189 @@
+"""The composition root: from settings, a registry and a reactor to one service."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pmmux.access import AccessLog, AccessRecord
+from pmmux.config.settings import Settings
+from pmmux.course import Course, CourseServices, CourseSettings
+from pmmux.errors import ListenError
+from pmmux.inspection import ProbeCatalogue
+from pmmux.interfaces import IBackendProtocol, IDataPath, IMetricSink, INegotiator, IRoutingStrategy
+from pmmux.logs import LineObserver, install
+from pmmux.matching import compile_condition
+from pmmux.metrics.log_sink import LogSink
+from pmmux.metrics.reporter import MetricReporter
+from pmmux.model import BackendSpec
+from pmmux.multiplexer import Multiplexer
+from pmmux.registry import Registry, Services
+from pmmux.router import Router
+from pmmux.transport.accepting import ConnectionLimit, connections_for, raise_descriptor_limit
+from pmmux.transport.connecting import Connector
+from pmmux.transport.portable import PortableDataPath
+from pmmux.transport.relaying import RelayLimits
+
+
+class PmmuxService(MultiService):
+    """
+    Everything of one pmmux process.
+
+    Its listening sockets are opened by L{open}, before twistd forks and gives up privileges.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, settings: Settings, registry: Registry, observer: LineObserver | None = None
+    ) -> None:
+        """@param observer: writes the log; C{None} where that is left to twistd."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.settings = settings
+        self.registry = registry
+        self.reporter = MetricReporter()
+        self._reactor = reactor
+        self._observer = observer
+        self._access = AccessLog()
+        option = settings.globals.get
+        self.data_path: Any = registry.get(IDataPath) or self._make_data_path()
+        self.wiring = Services(
+            reactor=reactor,
+            data_path=self.data_path,
+            connector=Connector(reactor, self.data_path),
+            registry=registry,
+            reporter=self.reporter,
+            connect_seconds=option("connect-timeout"),
+        )
+        self.router = Router(registry.get(IRoutingStrategy, option("routing-strategy")), self.reporter)
+        most = option("max-connections") or connections_for(raise_descriptor_limit())
+        self.multiplexer = Multiplexer(
+            reactor,
+            self.data_path,
+            ConnectionLimit(most),
+            option("preview-buffer-limit"),
+            option("queue-length"),
+            self._log_finished,
+        )
+        self.multiplexer.course_services = self._course_services()
+        self._ingress = self.reporter.counter("client.ingress.bytes")
+        self._egress = self.reporter.counter("client.egress.bytes")
+
+    def open(self) -> list[ListenError]:
+        """Open every listener's sockets. @return: every fault; empty where all are open."""
+        specs = [spec for spec in self.settings.listeners if spec.listen]
+        return self.multiplexer.open(specs)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd gives the application here, before it begins logging."""
+        install(parent, self._observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:
+        """Start the backends, then accept."""
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._observer is not None:
+            self._observer.output.start_buffering(self._reactor)
+        self._start_metrics()
+        Deferred.fromCoroutine(self._start()).addErrback(
+            lambda failure: self.log.failure("cannot start", failure)
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Let connections end within C{drain-timeout}, then close what is left."""
+        return Deferred.fromCoroutine(self._stop())
+
+    def hurry(self) -> None:
+        """End a drain that is going on at once."""
+        Deferred.fromCoroutine(self.multiplexer.stop(0))
+
+    async def _start(self) -> None:
+        for spec in self.settings.backends:
+            await self.router.add(self.make_backend(spec))
+        self.multiplexer.start()
+        for listener in self.multiplexer.listeners():
+            places = ", ".join(map(str, listener.addresses()))
+            self.log.info("listener {name} accepts on {places}", name=listener.spec.name, places=places)
+
+    async def _stop(self) -> None:
+        await self.multiplexer.stop(self.settings.globals.get("drain-timeout"))
+        await self.router.stop()
+        self.reporter.stop()
+        stopped = super().stopService()  # type: ignore[no-untyped-call]
+        if stopped is not None:
+            await stopped
+        if self._observer is not None:
+            self._observer.output.stop_buffering()
+
+    def make_backend(self, spec: BackendSpec) -> Any:
+        """The L{pmmux.interfaces.IBackend} that C{spec} describes."""
+        protocol = self.registry.get(IBackendProtocol, spec.protocol)
+        return protocol.create(spec, compile_condition(spec.options), self.wiring)
+
+    def _make_data_path(self) -> Any:
+        if os.environ.get("PMMUX_PORTABLE") or not hasattr(select, "epoll"):
+            return PortableDataPath(self._reactor)
+        from pmmux.transport.fast import FastDataPath
+
+        option = self.settings.globals.get
+        return FastDataPath(self._reactor, RelayLimits(option("idle-timeout"), option("half-closed-timeout")))
+
+    def _course_services(self) -> CourseServices:
+        option = self.settings.globals.get
+        settings = CourseSettings(
+            negotiation_seconds=option("negotiation-timeout"),
+            detect_seconds=option("detect-timeout"),
+            selection_seconds=option("selection-timeout"),
+            connect_retries=option("connect-retries"),
+            limits=RelayLimits(option("idle-timeout"), option("half-closed-timeout")),
+        )
+        negotiators = [self.registry.get(INegotiator, name) for name in option("negotiators")]
+        return CourseServices(
+            self._reactor,
+            self.router,
+            self.data_path,
+            negotiators,
+            ProbeCatalogue(self.registry.probes("tcp")),
+            settings,
+            self.reporter,
+            self.multiplexer.finished,
+        )
+
+    def _start_metrics(self) -> None:
+        option = self.settings.globals.get
+        if option("log-metrics"):
+            self.reporter.add_sink(LogSink(self._reactor, option("metrics-interval")))
+        for _, sink in self.registry.all(IMetricSink):
+            self.reporter.add_sink(sink)
+        self.reporter.start()
+
+    def _log_finished(self, course: Course, outcome: str) -> None:
+        connection = course.connection
+        self._ingress.add(course.octets_from_client)
+        self._egress.add(course.octets_from_upstream)
+        properties = connection.properties
+        self._access.write(
+            AccessRecord(
+                time.time(),
+                self._reactor.seconds() - connection.opened_at,
+                connection.listener,
+                "tcp",
+                str(connection.client.remote),
+                outcome,
+                connection.identifier,
+                course.member.name if course.member is not None else "",
+                connection.upstream,
+                course.octets_from_client,
+                course.octets_from_upstream,
+                course.detected or "",
+                properties.get("tls.sni", ""),
+                properties.get("http.host", ""),
+                connection.trace.detail,
+            )
+        )

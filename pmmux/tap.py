@@ -1,0 +1,176 @@
+"""C{twistd pmmux}: options, and the service made from them. An entry point: it knows the reactor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from twisted.python import usage
+
+from pmmux import __version__
+from pmmux.config import values
+from pmmux.config.global_options import PMMUX_SECTION
+from pmmux.config.options import Option
+from pmmux.config.settings import Settings
+from pmmux.errors import ConfigurationError
+from pmmux.loading import load_settings
+from pmmux.log_output import rotate_on_signal
+from pmmux.logs import LineObserver, make_observer
+from pmmux.registry import Registry
+from pmmux.service import PmmuxService
+
+DEFAULT_FILES = ("pmmux.ini", "pmmux.toml")
+# The singular, with its letter, of each option of [pmmux] that is given once for each item.
+_REPEATED = {
+    "port-bindings": ("port-binding", "p"),
+    "backends": ("backend", "b"),
+    "health-checks": ("health-check", "z"),
+    "extensions": ("extension", "x"),
+    "negotiators": ("negotiator", ""),
+}
+_LETTERS = {
+    "routing-strategy": "r",
+    "selection-timeout": "s",
+    "queue-length": "q",
+    "gateway": "g",
+    "network-interface": "i",
+    "port-map-protocol": "m",
+    "verbosity": "v",
+    "log-directory": "d",
+}
+
+
+class Options(usage.Options):
+    """The options of C{twistd pmmux}: those of C{[pmmux]}, and a few of the command line's own."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Listens on ports, looks at what each client first says, and relays to the backend that fits. "
+        "See the documentation for the configuration file; the options below take precedence over it, "
+        "and over the environment (PMMUX__SELECTION_TIMEOUT=…)."
+    )
+
+    optFlags = [["check", None, "Check the configuration, report every fault, and exit."]]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.overrides: list[tuple[str, str]] = []
+        self.path: str | None = None
+
+    def opt_config(self, path: str) -> None:
+        """The configuration file; pmmux.ini or pmmux.toml in this folder where it is not given."""
+        self.path = path
+
+    opt_c = opt_config
+
+    def opt_version(self) -> None:
+        """Print the version, and exit."""
+        print(f"pmmux {__version__}")
+        raise SystemExit(0)
+
+
+def _add_option(option: Option) -> None:
+    name, letter = _REPEATED.get(option.name, (option.name, _LETTERS.get(option.name, "")))
+    method: Callable[..., None]
+    if option.parse is values.boolean:
+
+        def set_flag(self: Options) -> None:
+            self.overrides.append((option.name, "true"))
+
+        method = set_flag
+    else:
+
+        def set_value(self: Options, value: str) -> None:
+            self.overrides.append((option.name, value))
+
+        method = set_value
+    method.__doc__ = option.description or option.expected
+    setattr(Options, f"opt_{name.replace('-', '_')}", method)
+    if letter:
+        setattr(Options, f"opt_{letter}", method)
+
+
+for _option in PMMUX_SECTION.options:
+    _add_option(_option)
+
+
+def makeService(options: Options) -> PmmuxService:
+    """
+    Read and check the configuration and open the listening sockets: before twistd becomes a daemon
+    and gives up privileges, so that what is wrong is said where the user sees it.
+
+    @raises SystemExit: something is wrong; nothing was started.
+    """
+    from twisted.internet import reactor  # noqa: TID251
+
+    parent: Any = options.parent if options.parent is not None else {}
+    settings, registry = _load(options)
+    service = PmmuxService(reactor, settings, registry, _make_observer(settings, parent))
+    umask = parent.get("umask")
+    before = os.umask(umask) if umask is not None else None
+    try:
+        faults = service.open()
+    finally:
+        if before is not None:
+            os.umask(before)
+    if faults:
+        _fail(*faults)
+    reactor.callWhenRunning(_stop_on_signals, reactor, service)
+    return service
+
+
+def _load(options: Options) -> tuple[Settings, Registry]:
+    path = options.path or next((name for name in DEFAULT_FILES if os.path.exists(name)), None)
+    try:
+        settings, registry = load_settings(options.overrides, os.environ, path)
+    except ConfigurationError as error:
+        _fail(*error.faults)
+    if options["check"]:
+        print(f"{path or 'the configuration'} is right")
+        raise SystemExit(0)
+    return settings, registry
+
+
+def _make_observer(settings: Settings, parent: Any) -> LineObserver | None:
+    option = settings.globals.get
+    try:
+        observer = make_observer(
+            option("log-format"),
+            option("verbosity"),
+            option("log-directory") or "",
+            option("log-file-max-size"),
+            option("log-file-max-retain"),
+            parent,
+        )
+    except OSError as error:
+        _fail(f"cannot open the log: {error}")
+    if observer is not None:
+        rotate_on_signal(observer.output)
+    return observer
+
+
+def _fail(*faults: object) -> Any:
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _stop_on_signals(reactor: Any, service: PmmuxService) -> None:
+    # The reactor's own handlers make twistd end by the signal it got; a clean stop is status 0.
+    def stop(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(stop_or_hurry)
+
+    def stop_or_hurry() -> None:
+        if stopping:
+            service.hurry()
+        else:
+            stopping.append(True)
+            reactor.stop()
+
+    stopping: list[bool] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

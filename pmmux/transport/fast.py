@@ -1,0 +1,171 @@
+"""The data path on a poller of its own: raw sockets, edge-triggered, one shared buffer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from pmmux.errors import UpstreamError
+from pmmux.interfaces import IDataPath
+from pmmux.model import Address
+from pmmux.preview import PreviewTransport
+from pmmux.transport.buffer import SharedBuffer
+from pmmux.transport.flow import Flow
+from pmmux.transport.poller import READING_AND_WRITING, Poller
+from pmmux.transport.relaying import Relay, RelayLimits
+from pmmux.transport.stream import Stream
+from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
+
+# What an upstream says before the relay has begun is held up to here.
+UPSTREAM_PREVIEW_OCTETS = 65536
+_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX}
+
+
+class _Connecting:
+    """A socket that is being connected, in the poller."""
+
+    __slots__ = ("_poller", "descriptor", "is_late", "settled")
+
+    def __init__(self, poller: Poller, descriptor: int) -> None:
+        self._poller = poller
+        self.descriptor = descriptor
+        self.is_late = False
+        self.settled: Deferred[None] = Deferred()
+        poller.add(descriptor, self, READING_AND_WRITING)
+
+    def ready(self, events: int) -> None:
+        """It is connected, or refused: the socket knows."""
+        if not self.settled.called:
+            self.settled.callback(None)
+
+    def broken(self) -> None:
+        """Whoever waited is told by the exception itself."""
+
+    def expire(self) -> None:
+        """It took too long."""
+        self.is_late = True
+        self.ready(0)
+
+
+@implementer(IDataPath)
+class FastDataPath:
+    """See L{IDataPath}."""
+
+    def __init__(self, reactor: Any, limits: RelayLimits, congestion_control: str = "") -> None:
+        """
+        @param limits: those of every relay of this data path.
+        @param congestion_control: the algorithm for our sockets; empty for the system's.
+        """
+        self._reactor = reactor
+        self.poller = Poller(reactor)
+        self.buffer = SharedBuffer()
+        self.wheel = ProgressWheel(reactor)
+        self.half_closed: list[Flow] = []
+        self._limits = limits
+        self._congestion_control = congestion_control.encode("ascii")
+        self._connect_timeouts: dict[float, TimeoutQueue] = {}
+
+    def accept(self, descriptor: socket.socket, build: Callable[[], Any]) -> None:
+        """Take over an accepted socket."""
+        Stream(self._reactor, self.poller, self.buffer, descriptor).start(build())
+
+    async def connect(self, target: Address, timeout_seconds: float) -> PreviewTransport:
+        """Connect to one address; on this machine that needs no waiting."""
+        sock = socket.socket(_FAMILIES[target.family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if target.family != "unix":
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._congestion_control and target.family != "unix":
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._congestion_control)
+            code = sock.connect_ex(target.host if target.family == "unix" else (target.host, target.port))
+            if code == errno.EINPROGRESS:
+                code = _send_nothing(sock)
+            has_waited = code == errno.EAGAIN and target.family != "unix"
+            if has_waited:
+                code = await self._wait(sock, timeout_seconds)
+            if code:
+                raise UpstreamError(str(target), _explain(code, timeout_seconds))
+        except BaseException:  # also where the waiting is cancelled
+            sock.close()
+            raise
+        upstream = PreviewTransport(UPSTREAM_PREVIEW_OCTETS, PreviewTransport.pause)
+        Stream(self._reactor, self.poller, self.buffer, sock, has_waited).connect(upstream)
+        return upstream
+
+    def relay(
+        self,
+        client: PreviewTransport,
+        upstream: PreviewTransport,
+        limits: RelayLimits,
+        finished: Callable[[str], None],
+    ) -> Flow | Relay:
+        """Move octets both ways until both sides ended."""
+        below, above = client.transport, upstream.transport
+        if not (
+            isinstance(below, Stream) and isinstance(above, Stream) and below.is_plain and above.is_plain
+        ):
+            return Relay(client, upstream, limits, self.wheel, finished)
+        from_client, client_ended = client.take()
+        from_upstream, upstream_ended = upstream.take()
+        client_sock, client_registered = below.detach()
+        upstream_sock, upstream_registered = above.detach()
+        flow = Flow(self, client_sock, upstream_sock, finished)
+        flow.begin(flow.client, from_client, client_ended, client_registered)
+        flow.begin(flow.upstream, from_upstream, upstream_ended, upstream_registered)
+        return flow
+
+    def watch(self, flow: Flow) -> Any:
+        """Put C{flow} under the idle time-out, and shorten those of the half-closed."""
+        if self.half_closed:
+            self.shorten_half_closed()
+        return self.wheel.add(flow, self._limits.idle_seconds)
+
+    def shorten_half_closed(self) -> None:
+        """Put what has half-closed since the last call, and is still there, under its time-out."""
+        flows, self.half_closed = self.half_closed, []
+        for flow in flows:
+            flow.shorten(self._limits.half_closed_seconds)
+
+    def close(self) -> None:
+        """Stop polling; everything must have been closed."""
+        self.poller.close()
+
+    async def _wait(self, sock: socket.socket, timeout_seconds: float) -> int:
+        connecting = _Connecting(self.poller, sock.fileno())
+        queue = self._connect_timeouts.get(timeout_seconds)
+        if queue is None:
+            queue = self._connect_timeouts[timeout_seconds] = TimeoutQueue(self._reactor, timeout_seconds)
+        timeout = queue.add(connecting.expire)
+        try:
+            await connecting.settled
+        except BaseException:  # cancelled
+            self.poller.forget(connecting.descriptor)
+            raise
+        finally:
+            queue.cancel(timeout)
+        if connecting.is_late:
+            self.poller.forget(connecting.descriptor)
+            return errno.ETIMEDOUT
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _send_nothing(sock: socket.socket) -> int:
+    # Tells whether something could be sent: 0 where it is connected, EAGAIN while it is not.
+    try:
+        sock.send(b"", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def _explain(code: int, timeout_seconds: float) -> str:
+    if code == errno.ETIMEDOUT:
+        return f"not connected within {timeout_seconds:g} s"
+    return os.strerror(code).lower() if code == errno.ECONNREFUSED else os.strerror(code)

@@ -1,0 +1,313 @@
+"""
+The relay of the fast path: two sockets in the poller, octets moved between them through the shared
+buffer, without an object per chunk.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from pmmux import errors
+from pmmux.interfaces import IRelay
+from pmmux.transport.poller import ERROR, OUT, READ_HANG_UP, READING, READING_AND_WRITING
+
+if TYPE_CHECKING:
+    from pmmux.transport.fast import FastDataPath
+
+READS_PER_TURN = 4
+# Told to an end whose last event is not known: it may have been told before the relay began, so it
+# must be read until it would block.
+UNKNOWN = 1 << 20
+_SEND = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_SEND_MORE = _SEND | socket.MSG_MORE
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class FlowEnd:
+    """
+    One side of a flow.
+
+    @ivar descriptor: -1 once it is closed.
+    @ivar pending: octets for this side that the system did not take yet.
+    @ivar read_ended: whether this side's data has ended.
+    @ivar blocked: the events that came while the other side's pending octets kept this one from
+        being read; 0 for none.
+    @ivar octets: how many were read from this side.
+    """
+
+    __slots__ = (
+        "blocked",
+        "descriptor",
+        "flow",
+        "octets",
+        "other",
+        "pending",
+        "read_ended",
+        "recv_into",
+        "send",
+        "sock",
+    )
+
+    other: FlowEnd
+
+    def __init__(self, flow: Flow, sock: socket.socket) -> None:
+        self.flow = flow
+        self.sock = sock
+        self.descriptor = sock.fileno()
+        self.recv_into = sock.recv_into
+        self.send = sock.send
+        self.pending: bytes | None = None
+        self.read_ended = False
+        self.blocked = 0
+        self.octets = 0
+
+    def ready(self, events: int) -> None:
+        """For the poller."""
+        if events & OUT and self.pending is not None:
+            self.flush()
+            if self.descriptor < 0:
+                return
+        if events & ~OUT:
+            self.pump(events)
+
+    def broken(self) -> None:
+        """For the poller."""
+        self.flow.close(errors.OUTCOME_INTERNAL_ERROR)
+
+    def pump(self, events: int) -> None:
+        """Move what this side has to the other."""
+        other = self.other
+        if self.read_ended:
+            if events & ERROR:
+                self.flow.reset_by(self)
+            return
+        if other.pending is not None:
+            if events & ERROR:
+                self.flow.reset_by(self)
+            else:
+                self.blocked |= events
+            return
+        shared = self.flow.path.buffer
+        buffer = shared.octets
+        size = len(buffer)
+        for _ in range(READS_PER_TURN):
+            try:
+                count = self.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.flow.reset_by(self)
+                return
+            if not count:
+                self.end()
+                return
+            self.octets += count
+            try:
+                if count == size:
+                    sent = other.send(buffer, _SEND)
+                elif events & READ_HANG_UP:
+                    # That was all there is, and its end follows: let both leave in one packet.
+                    sent = other.send(shared.view[:count], _SEND_MORE)
+                    if sent == count and not events & UNKNOWN:
+                        self.end()
+                        return
+                else:
+                    sent = other.send(shared.view[:count], _SEND)
+                    if sent == count and not events & UNKNOWN:
+                        return
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.flow.reset_by(other)
+                return
+            if sent < count:
+                other.pending = bytes(shared.view[sent:count])
+                self.blocked = events | UNKNOWN
+                self.flow.path.poller.again(other.descriptor, READING_AND_WRITING)
+                return
+        # Its turn is used up: let it be told again, after the others.
+        self.flow.path.poller.again(self.descriptor, READING if self.pending is None else READING_AND_WRITING)
+
+    def flush(self) -> None:
+        """Write what is pending, and let the other side go on when that is done."""
+        pending = self.pending
+        if pending is None:
+            return
+        try:
+            sent = self.send(pending, _SEND)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.flow.reset_by(self)
+            return
+        self.flow.flushed += sent
+        if sent < len(pending):
+            self.pending = pending[sent:]
+            return
+        self.pending = None
+        other = self.other
+        if other.read_ended:
+            if self.read_ended and other.pending is None:
+                self.flow.finish(errors.OUTCOME_CLOSED)
+            else:
+                self.end_writing()
+        elif other.blocked:
+            events, other.blocked = other.blocked, 0
+            other.pump(events)
+
+    def end(self) -> None:
+        """This side's data ended: end the other's writing when all is written, and nothing else."""
+        self.read_ended = True
+        other = self.other
+        if other.pending is None:
+            if other.read_ended and self.pending is None:
+                # Closing says it to both sides.
+                self.flow.finish(errors.OUTCOME_CLOSED)
+                return
+            other.end_writing()
+        self.flow.half_closed()
+
+    def end_writing(self) -> None:
+        """Everything for this side is written, and so is its end."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.flow.reset_by(self)
+
+    def close(self, reset: bool) -> None:
+        """Close the socket."""
+        if self.descriptor < 0:
+            return
+        self.flow.path.poller.forget(self.descriptor)
+        self.descriptor = -1
+        if reset and self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.sock.close()
+        self.pending = None
+
+
+@implementer(IRelay)
+class Flow:
+    """
+    One relayed connection.
+
+    @ivar flushed: octets that went out late; makes L{progress} change while a slow reader drains
+        what is pending.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_finished",
+        "_is_half_closed",
+        "_watch",
+        "client",
+        "flushed",
+        "path",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        path: FastDataPath,
+        client: socket.socket,
+        upstream: socket.socket,
+        finished: Callable[[str], None],
+    ) -> None:
+        self.path = path
+        self.client = FlowEnd(self, client)
+        self.upstream = FlowEnd(self, upstream)
+        self.client.other = self.upstream
+        self.upstream.other = self.client
+        self.flushed = 0
+        self._finished: Callable[[str], None] | None = finished
+        self._is_half_closed = False
+        self._watch = path.watch(self)
+
+    @property
+    def octets_from_client(self) -> int:
+        """Taken from the client so far."""
+        return self.client.octets
+
+    @property
+    def octets_from_upstream(self) -> int:
+        """Taken from the upstream so far."""
+        return self.upstream.octets
+
+    def begin(self, end: FlowEnd, octets: bytes, ended: bool, registered: bool) -> None:
+        """
+        Take up one side: what it has said before goes first.
+
+        @param registered: whether the poller knows its descriptor already.
+        """
+        if end.descriptor < 0:
+            return
+        poller = self.path.poller
+        wanted = READING if end.pending is None else READING_AND_WRITING
+        if not registered:
+            poller.add(end.descriptor, end, wanted)
+        else:
+            poller.give(end.descriptor, end)
+            if end.pending is not None:
+                poller.again(end.descriptor, wanted)
+        if octets:
+            end.octets += len(octets)
+            other = end.other
+            try:
+                sent = other.send(octets, _SEND)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.reset_by(other)
+                return
+            if sent < len(octets):
+                other.pending = octets[sent:]
+        if ended:
+            end.end()
+        elif registered:
+            end.pump(UNKNOWN)
+
+    def half_closed(self) -> None:
+        """One side's data has ended: a shorter time-out counts from now on."""
+        if not self._is_half_closed and self._finished is not None:
+            self._is_half_closed = True
+            self.path.half_closed.append(self)
+
+    def shorten(self, limit_seconds: float) -> None:
+        """Replace the time-out."""
+        if self._finished is not None:
+            self.path.wheel.remove(self._watch)
+            self._watch = self.path.wheel.add(self, limit_seconds)
+
+    def reset_by(self, end: FlowEnd) -> None:
+        """One side was reset: reset the other."""
+        outcome = errors.OUTCOME_RESET_BY_CLIENT if end is self.client else errors.OUTCOME_RESET_BY_UPSTREAM
+        self.close(outcome)
+
+    def close(self, outcome: str) -> None:
+        """End it at once: both sides are reset."""
+        self.finish(outcome, reset=True)
+
+    def finish(self, outcome: str, reset: bool = False) -> None:
+        """Close both sides, and say so."""
+        finished, self._finished = self._finished, None
+        if finished is None:
+            return
+        self.client.close(reset)
+        self.upstream.close(reset)
+        self.path.wheel.remove(self._watch)
+        finished(outcome)
+
+    def progress(self) -> int:
+        """For the wheel."""
+        return self.client.octets + self.upstream.octets + self.flushed
+
+    def expire(self) -> None:
+        """For the wheel."""
+        self.close(
+            errors.OUTCOME_HALF_CLOSED_TIMEOUT if self._is_half_closed else errors.OUTCOME_IDLE_TIMEOUT
+        )
