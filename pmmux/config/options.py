@@ -29,6 +29,8 @@ class Option:
     @ivar negatable: whether C{!} after the name is allowed.
     @ivar multiple: whether C{;} separates several values; the typed value is then a tuple.
     @ivar description: one sentence for the docs.
+    @ivar listed: whether it is a list: separated by commas or line ends, given several times on the
+        command line, numbered in the environment, a list in TOML; the typed value is then a tuple.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Option:
     negatable: bool = False
     multiple: bool = False
     description: str = ""
+    listed: bool = False
 
 
 @frozen(slots=True)

@@ -15,9 +15,14 @@ _FAMILIES = {"ipv4": "internetwork", "ipv6": "internetworkv6", "unix": "unix"}
 
 @implementer(INegotiator)
 class SocketNegotiator:
-    """Consumes nothing and rejects nobody."""
+    """
+    Consumes nothing and rejects nobody.
+
+    @cvar is_silent: neither waits nor does anything that the peer could see.
+    """
 
     name = "socket"
+    is_silent = True
 
     async def negotiate(
         self, connection: Connection, proceed: Callable[[Connection], Awaitable[Connection]]

@@ -1,0 +1,191 @@
+"""
+The NAT service: keeps the wanted ports mapped on whatever gateway there is.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+
+from pmmux.nat.describe import describe_gateway, describe_port
+from pmmux.nat.interfaces import INATDriver
+from pmmux.nat.natpmp import NATPMPDriver
+from pmmux.nat.pcp import PCPDriver
+from pmmux.nat.report import NATReport, add_ipv6_advice
+from pmmux.nat.routes import LinkChoice, RouteTable, RouteWatcher
+from pmmux.nat.settings import IPV4, IPV6, NATSettings, Reporter, WantedMapping
+from pmmux.nat.state import Journal
+from pmmux.nat.uplink import Uplink, UplinkServices
+from pmmux.nat.upnp import UPnPDriver
+
+DELETION_SECONDS = 2.5
+STOP_SECONDS = 3.0
+
+
+def make_drivers() -> tuple[INATDriver, ...]:
+    """The built-in drivers."""
+    return (PCPDriver(), NATPMPDriver(), UPnPDriver())
+
+
+class NATService:
+    """
+    Asks for mappings, renews them, and says how each stands. It never waits and never fails: without a
+    gateway it goes on looking for one.
+
+    @ivar changed: callables without arguments, called after a report has changed; several changes at
+        once are told once.
+
+    @param wanted: the ports wanted at first.
+    @param drivers: the L{INATDriver}s there are.
+    @param table: where the routes come from; by default the system's, as configured.
+    @param now: seconds since 1970.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: NATSettings,
+        wanted: Iterable[WantedMapping],
+        reporter: Reporter,
+        *,
+        drivers: Sequence[INATDriver] | None = None,
+        table: RouteTable | None = None,
+        now: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.changed: list[Callable[[], None]] = []
+        self._reactor = reactor
+        self._settings = settings
+        self._reporter = reporter
+        self._wanted: dict[tuple[str, str, int], WantedMapping] = {one.key: one for one in wanted}
+        self._drivers = make_drivers() if drivers is None else drivers
+        self._now = now
+        self._chance = chance or random.Random()
+        self._uplinks: dict[int, Uplink] = {}
+        self._services: UplinkServices | None = None
+        table = table or RouteTable(settings.gateway, settings.interface)
+        self._find_address = table.find_address
+        self._watcher = RouteWatcher(reactor, table, self._route)
+        self._telling: Any = None
+        self._logged = ""
+
+    def start(self) -> None:
+        """Begin. Returns at once; what comes of it is in L{report}."""
+        journal = Journal(self._settings.state_path, self._now)
+        self._services = UplinkServices(
+            self._reactor,
+            self._settings,
+            self._drivers,
+            journal,
+            self._reporter,
+            self._chance,
+            self._note_change,
+        )
+        # On IPv4 also without a wanted port: an earlier process may have left something behind.
+        families = {wanted.family for wanted in self._wanted.values()}
+        if journal.records():
+            families.add(IPV4)
+        for family in sorted(families):
+            self._open_uplink(family)
+
+    def stop(self) -> Deferred[None]:
+        """
+        Delete the mappings and end. What cannot be deleted is in the state file for the next start.
+
+        @return: fires when no socket and no timer is left, after L{STOP_SECONDS} at most.
+        """
+        self._watcher.stop()
+        uplinks, self._uplinks = tuple(self._uplinks.values()), {}
+        self._services = None
+        ended = DeferredList([uplink.stop(DELETION_SECONDS) for uplink in uplinks], consumeErrors=True)
+        stopped: Deferred[None] = Deferred()
+        expiry = self._reactor.callLater(STOP_SECONDS, stopped.callback, None)
+
+        def finish(_: Any) -> None:
+            if expiry.active():
+                expiry.cancel()
+                stopped.callback(None)
+
+        ended.addBoth(finish)
+        return stopped.addCallback(self._stop_telling)
+
+    def add(self, wanted: WantedMapping) -> None:
+        """
+        Want one more port.
+
+        @raises ValueError: one of that name, transport and family is wanted already.
+        """
+        if wanted.key in self._wanted:
+            raise ValueError(f"{wanted.name} is mapped already")
+        self._wanted[wanted.key] = wanted
+        if self._services is not None:
+            if wanted.family in self._uplinks:
+                self._uplinks[wanted.family].add(wanted)
+            else:
+                self._open_uplink(wanted.family)
+            self._note_change()
+
+    def remove(self, name: str) -> Deferred[None]:
+        """
+        Want all ports of C{name} no longer.
+
+        @return: fires when their mappings are deleted, or that was tried in vain.
+        """
+        removals = []
+        for key in [key for key in self._wanted if key[0] == name]:
+            del self._wanted[key]
+            uplink = self._uplinks.get(key[2])
+            if uplink is not None:
+                removals.append(uplink.remove(key))
+        self._note_change()
+        removed: Deferred[Any] = DeferredList(removals, consumeErrors=True) if removals else succeed(None)
+        return removed.addCallback(lambda _: None)
+
+    def report(self) -> NATReport:
+        """@return: how everything stands at this moment."""
+        uplinks = [uplink for _, uplink in sorted(self._uplinks.items())]
+        ports = [describe_port(uplink, lease) for uplink in uplinks for lease in uplink.leases.values()]
+        order = {key: place for place, key in enumerate(self._wanted)}
+        ports.sort(key=lambda port: order.get(port.key, len(order)))
+        ipv6_address = ""
+        if any(port.family == IPV4 and port.reachable is False for port in ports):
+            ipv6_address = self._find_address(IPV6, "")
+        return NATReport(
+            tuple(describe_gateway(uplink) for uplink in uplinks), add_ipv6_advice(ports, ipv6_address)
+        )
+
+    def _open_uplink(self, family: int) -> None:
+        assert self._services is not None
+        uplink = self._uplinks[family] = Uplink(family, self._services)
+        for wanted in self._wanted.values():
+            if wanted.family == family:
+                uplink.add(wanted)
+        self._watcher.watch(family)
+
+    def _route(self, family: int, choice: LinkChoice) -> None:
+        uplink = self._uplinks.get(family)
+        if uplink is not None:
+            uplink.choose_link(choice)
+
+    def _note_change(self) -> None:
+        if self._services is not None and (self._telling is None or not self._telling.active()):
+            self._telling = self._reactor.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        text = self.report().render()
+        if text != self._logged:
+            self._logged = text
+            self.log.info("NAT: {report}", report=text)
+        for listener in tuple(self.changed):
+            listener()
+
+    def _stop_telling(self, _: object) -> None:
+        if self._telling is not None and self._telling.active():
+            self._telling.cancel()

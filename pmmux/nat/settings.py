@@ -1,0 +1,271 @@
+"""
+What is configured: the C{[nat]} section, and the ports wanted on the gateway.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import field, frozen, validators
+
+from pmmux.config.options import Option
+
+ANY_PORT = 0
+"""A port written C{?}: whatever the gateway, or the system, chooses."""
+
+LARGEST_PORT = 65535
+IPV4, IPV6 = 4, 6
+BUILT_IN_DRIVERS = ("pcp", "pmp", "upnp")
+
+DEFAULT_LIFETIME_SECONDS = 3600.0
+LEAST_LIFETIME_SECONDS = 2.0
+LARGEST_LIFETIME_SECONDS = 7 * 86400.0
+DEFAULT_TIMEOUT_SECONDS = 4.0
+LARGEST_TIMEOUT_SECONDS = 60.0
+DEFAULT_POLL_SECONDS = 45.0
+LARGEST_POLL_SECONDS = 3600.0
+LONGEST_INTERFACE_NAME = 15
+
+_DURATION = re.compile(r"(\d{1,9})(?:\.(\d{1,6}))?\s*(ms|s|m|h|d)?", re.ASCII)
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Reporter(Protocol):
+    """What this floor asks of the metric reporter."""
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Add C{value} to a counter."""
+
+    def duration(self, name: str, seconds: float, **labels: str) -> None:
+        """Record how long something took."""
+
+    def event(self, name: str, **fields: str) -> None:
+        """Something happened."""
+
+
+@frozen(slots=True)
+class NATSettings:
+    """
+    The C{[nat]} section.
+
+    @ivar protocols: names of drivers, the preferred one first.
+    @ivar gateway: the gateway's IPv4 address; empty for the one of the default route.
+    @ivar interface: the network interface to use; empty for the one of the default route.
+    @ivar lifetime_seconds: how long a mapping is asked for; the gateway may give another lifetime.
+    @ivar renewal_lead_seconds: how long before its end a mapping is renewed; C{None} for at half of
+        its lifetime.
+    @ivar strict: whether a public port given as a number must be that number.
+    @ivar timeout_seconds: how long one request may stay unanswered.
+    @ivar poll_seconds: how often at most the gateway is asked whether it still knows us.
+    @ivar state_path: the file that remembers the mappings made; empty for none.
+    """
+
+    protocols: tuple[str, ...] = BUILT_IN_DRIVERS
+    gateway: str = ""
+    interface: str = ""
+    lifetime_seconds: float = DEFAULT_LIFETIME_SECONDS
+    renewal_lead_seconds: float | None = None
+    strict: bool = True
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    poll_seconds: float = DEFAULT_POLL_SECONDS
+    state_path: str = ""
+
+
+@frozen(slots=True)
+class WantedMapping:
+    """
+    One port wanted on the gateway.
+
+    @ivar name: unique; the listener's or binding's name.
+    @ivar transport: C{"tcp"} or C{"udp"}.
+    @ivar local_port: where the gateway is to send traffic; L{ANY_PORT} to take the one that the
+        mapping is made with.
+    @ivar public_port: the port on the gateway; L{ANY_PORT} for any.
+    @ivar family: L{IPV4}, or L{IPV6} for a pinhole in the gateway's firewall.
+    @ivar strict: C{None} for what L{NATSettings} says.
+    @ivar listens: C{False} where the port is only mapped, and another program listens on it.
+    @ivar addresses: the addresses listened on; empty for all.
+    """
+
+    name: str
+    transport: str = field(validator=validators.in_(("tcp", "udp")))
+    local_port: int = field(validator=[validators.ge(0), validators.le(LARGEST_PORT)])
+    public_port: int = field(validator=[validators.ge(0), validators.le(LARGEST_PORT)])
+    family: int = field(default=IPV4, validator=validators.in_((IPV4, IPV6)))
+    strict: bool | None = None
+    listens: bool = True
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from the others: one name may be wanted for both transports and families."""
+        return (self.name, self.transport, self.family)
+
+
+def parse_port(text: str) -> int:
+    """
+    A port number, or C{?} for L{ANY_PORT}.
+
+    @raises ValueError: with what is wrong.
+    """
+    text = text.strip()
+    if text == "?":
+        return ANY_PORT
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_PORT))):
+        raise ValueError("not a port number")
+    port = int(text)
+    if not 1 <= port <= LARGEST_PORT:
+        raise ValueError(f"a port is between 1 and {LARGEST_PORT}")
+    return port
+
+
+def parse_drivers(text: str) -> tuple[str, ...]:
+    """
+    Names of drivers, separated by commas, the preferred one first.
+
+    Whether each is known is told when the service starts: drivers are plugins.
+
+    @raises ValueError: with what is wrong.
+    """
+    names = tuple(name.strip().lower() for name in text.split(","))
+    if not all(name.isidentifier() for name in names):
+        raise ValueError("names separated by commas")
+    if len(set(names)) != len(names):
+        raise ValueError("the same name twice")
+    return names
+
+
+def parse_gateway(text: str) -> str:
+    """
+    The gateway's IPv4 address, or C{auto}.
+
+    @raises ValueError: with what is wrong.
+    """
+    text = text.strip()
+    if text == "auto":
+        return ""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        raise ValueError("not an IPv4 address") from None
+    if address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+        raise ValueError("not the address of one machine")
+    return str(address)
+
+
+def parse_interface(text: str) -> str:
+    """
+    The name of a network interface, or C{auto}.
+
+    @raises ValueError: with what is wrong.
+    """
+    text = text.strip()
+    if text == "auto":
+        return ""
+    if not text or len(text) > LONGEST_INTERFACE_NAME or "/" in text or any(c.isspace() for c in text):
+        raise ValueError("not the name of a network interface")
+    return text
+
+
+def parse_switch(text: str) -> bool:
+    """
+    C{yes} or C{no}.
+
+    @raises ValueError: with what is wrong.
+    """
+    switch = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+    value = switch.get(text.strip().lower())
+    if value is None:
+        raise ValueError("neither yes nor no")
+    return value
+
+
+def duration_parser(least: float, largest: float, bare_unit: str) -> Callable[[str], float]:
+    """
+    Make a reader of durations with a unit, such as C{90s} or C{1.5h}.
+
+    @param least: in seconds, inclusive; so is C{largest}.
+    @param bare_unit: the unit of a number without one.
+    """
+
+    def parse(text: str) -> float:
+        found = _DURATION.fullmatch(text.strip())
+        if found is None:
+            raise ValueError("not a duration")
+        whole, fraction, unit = found.groups()
+        seconds = float(f"{whole}.{fraction or 0}") * _UNIT_SECONDS[unit or bare_unit]
+        if not least <= seconds <= largest:
+            raise ValueError(f"between {least:g} and {largest:g} seconds")
+        return seconds
+
+    return parse
+
+
+OPTIONS: Sequence[Option] = (
+    Option(
+        "protocol",
+        parse_drivers,
+        "any of pcp, pmp, upnp, separated by commas, the preferred one first",
+        default=BUILT_IN_DRIVERS,
+        description="How the gateway is asked; the first one that it speaks is used.",
+    ),
+    Option(
+        "gateway",
+        parse_gateway,
+        "an IPv4 address, or auto",
+        default="",
+        description="The gateway; by default the one of the default route.",
+    ),
+    Option(
+        "interface",
+        parse_interface,
+        "the name of a network interface, or auto",
+        default="",
+        description="The network interface; by default the one of the default route.",
+    ),
+    Option(
+        "lifetime",
+        duration_parser(LEAST_LIFETIME_SECONDS, LARGEST_LIFETIME_SECONDS, "s"),
+        "a duration of 2s to 7d; a bare number is seconds",
+        default=DEFAULT_LIFETIME_SECONDS,
+        description="How long a mapping lives on the gateway unless it is renewed.",
+    ),
+    Option(
+        "renewal-lead",
+        duration_parser(1.0, LARGEST_LIFETIME_SECONDS, "s"),
+        "a duration from 1s; a bare number is seconds",
+        description="How long before its end a mapping is renewed; by default at half of its lifetime.",
+    ),
+    Option(
+        "strict",
+        parse_switch,
+        "yes or no",
+        default=True,
+        description="Whether a public port given as a number must be that very number.",
+    ),
+    Option(
+        "timeout",
+        duration_parser(0.25, LARGEST_TIMEOUT_SECONDS, "ms"),
+        "a duration of 250ms to 60s; a bare number is milliseconds",
+        default=DEFAULT_TIMEOUT_SECONDS,
+        description="How long one request to the gateway may stay unanswered.",
+    ),
+    Option(
+        "poll-interval",
+        duration_parser(1.0, LARGEST_POLL_SECONDS, "ms"),
+        "a duration of 1s to 1h; a bare number is milliseconds",
+        default=DEFAULT_POLL_SECONDS,
+        description="How often the gateway is asked whether it still knows the mappings.",
+    ),
+    Option(
+        "state-file",
+        str.strip,
+        "a path",
+        default="",
+        description="Remembers the mappings made, so that those of a crash are removed at the next start.",
+    ),
+)
+"""The C{[nat]} section. A bare lifetime is in seconds as it was in the reference, not milliseconds."""

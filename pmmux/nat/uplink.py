@@ -1,0 +1,384 @@
+"""
+One way to the outside: the gateway, the drivers it answers, and the leases kept on it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.logger import Logger
+
+from pmmux.nat.alarm import Alarm
+from pmmux.nat.announcements import AnnouncementListener
+from pmmux.nat.discovery import Discovery
+from pmmux.nat.interfaces import INATClient, INATDriver
+from pmmux.nat.lease import RETRY_SECONDS, Lease
+from pmmux.nat.local_ports import find_free_port
+from pmmux.nat.mapping import (
+    DriverContext,
+    Finding,
+    GatewayFacts,
+    Grant,
+    Link,
+    NATRefused,
+    NATUnavailable,
+    NATUnreachable,
+)
+from pmmux.nat.report import ProtocolReport
+from pmmux.nat.routes import LinkChoice
+from pmmux.nat.settings import NATSettings, Reporter, WantedMapping
+from pmmux.nat.state import Journal
+
+DEBOUNCE_SECONDS = 0.2
+LEAST_REMAP_SECONDS = 1.0
+MOST_SILENCES = 3
+PARTING_SECONDS = 1.0
+_SILENT_POLL_SECONDS = 2.0
+_LEAST_POLL_SHARE = 0.75
+
+
+@frozen
+class UplinkServices:
+    """
+    What uplinks share.
+
+    @ivar changed: called when a report has changed.
+    """
+
+    reactor: Any
+    settings: NATSettings
+    drivers: Sequence[INATDriver]
+    journal: Journal
+    reporter: Reporter
+    chance: random.Random
+    changed: Callable[[], None]
+
+
+class Uplink:
+    """
+    The L{pmmux.nat.lease.Dealings} with the gateway of one address family.
+
+    @ivar link: the way to the gateway; C{None} while there is none.
+    @ivar findings: why there is none, or what is odd about it.
+    @ivar leases: the wanted ports.
+    @ivar discovery: the dealings with the gateway; C{None} where there are none.
+    @ivar is_ready: whether the gateway has answered.
+    @ivar external_address: the gateway's, as told without a mapping; empty where it is not known.
+    @ivar unavailable: drivers that cannot be used, and why.
+    """
+
+    log = Logger()
+
+    def __init__(self, family: int, services: UplinkServices) -> None:
+        self.family = family
+        self.link: Link | None = None
+        self.reactor = services.reactor
+        self.settings = services.settings
+        self.journal = services.journal
+        self.reporter = services.reporter
+        self.chance = services.chance
+        self.leases: dict[tuple[str, str, int], Lease] = {}
+        self._services = services
+        self._alarm = Alarm(services.reactor)
+        self.external_address = ""
+        self.findings: tuple[Finding, ...] = ()
+        self.unavailable: list[ProtocolReport] = []
+        self.discovery: Discovery | None = None
+        self.is_ready = False
+        self._waiters: list[Deferred[None]] = []
+        self._dealing: Deferred[None] | None = None
+        self._partings: set[Deferred[Any]] = set()
+        self._remap_timer: Any = None
+        self._remapped_at = float("-inf")
+
+    def choose_link(self, choice: LinkChoice) -> None:
+        """The routes are such from now on; called by the watcher."""
+        self.findings = choice.findings
+        if choice.link != self.link:
+            self._part()
+            self.link = choice.link
+            if self.link is not None:
+                self._dealing = Deferred.fromCoroutine(self._deal(self.link))
+                self._dealing.addErrback(self._log_end)
+        self.note_change()
+
+    def add(self, wanted: WantedMapping) -> None:
+        """Map one more port."""
+        lease = self.leases[wanted.key] = Lease(wanted, self)
+        lease.start()
+
+    def remove(self, key: tuple[str, str, int]) -> Deferred[None]:
+        """Delete a mapping. @return: fires when that is done, or was tried in vain."""
+        return Deferred.fromCoroutine(self.leases.pop(key).release())
+
+    def stop(self, timeout_seconds: float) -> Deferred[Any]:
+        """
+        Delete all mappings, within C{timeout_seconds}, and end all dealings.
+
+        @return: fires when no socket and no timer is left.
+        """
+        leases, self.leases = tuple(self.leases.values()), {}
+        releases = [Deferred.fromCoroutine(lease.release()) for lease in leases]
+        deleted: Deferred[Any] = DeferredList(releases, consumeErrors=True)
+        expiry = self.reactor.callLater(timeout_seconds, _cancel_all, releases)
+
+        def end(_: Any) -> Deferred[Any]:
+            if expiry.active():
+                expiry.cancel()
+            self._part(delete=False)
+            return DeferredList(list(self._partings), consumeErrors=True)
+
+        return deleted.addBoth(end)
+
+    def ready(self) -> Deferred[None]:
+        """@see: L{pmmux.nat.lease.Dealings.ready}"""
+        waiter: Deferred[None] = Deferred(self._forget_waiter)
+        if self.is_ready:
+            waiter.callback(None)
+        else:
+            self._waiters.append(waiter)
+        return waiter
+
+    def answered(self) -> list[INATClient]:
+        """@see: L{pmmux.nat.lease.Dealings.answered}"""
+        return self.discovery.answered() if self.discovery is not None else []
+
+    def choose_local_port(self, transport: str, preferred: int) -> int:
+        """@see: L{pmmux.nat.lease.Dealings.choose_local_port}"""
+        return find_free_port(transport, self.family, preferred)
+
+    def is_local_port_mapped(self, lease: Lease, driver: str) -> bool:
+        """@see: L{pmmux.nat.lease.Dealings.is_local_port_mapped}"""
+        return any(
+            other is not lease
+            and other.grant is not None
+            and (other.grant.driver, other.grant.transport, other.grant.internal_port)
+            == (driver, lease.wanted.transport, lease.internal_port)
+            for other in self.leases.values()
+        )
+
+    async def find_holder(self, transport: str, external_port: int) -> str:
+        """@see: L{pmmux.nat.lease.Dealings.find_holder}"""
+        for client in self.answered():
+            try:
+                holder = await client.find_holder(transport, external_port)
+            except (NATRefused, NATUnreachable):
+                continue
+            if holder:
+                return holder
+        for record in self.journal.records():
+            if (
+                self.link is not None
+                and (record.gateway, record.transport) == (self.link.gateway, transport)
+                and record.external_port == external_port
+                and record.address != self.link.address
+            ):
+                return f"this machine's former address {record.address}, until that mapping ends"
+        return ""
+
+    def note_silence(self) -> None:
+        """@see: L{pmmux.nat.lease.Dealings.note_silence}"""
+        self._alarm.ring()
+
+    def note_change(self) -> None:
+        """@see: L{pmmux.nat.lease.Dealings.note_change}"""
+        self._services.changed()
+
+    async def _deal(self, link: Link) -> None:
+        """Find out what the gateway speaks, again whenever it has fallen silent."""
+        listener = AnnouncementListener(self.reactor, link, self._hear_restart, self._alarm.ring)
+        listener.start()
+        failures = 0
+        discovery = None
+        try:
+            while True:
+                discovery = self.discovery = Discovery(self.reactor, self._open_clients(link))
+                if await discovery.run():
+                    failures = 0
+                    await self._clean(link, discovery)
+                    self._become_ready(discovery)
+                    await self._poll(discovery)
+                    self.is_ready = False
+                    await discovery.close()
+                else:
+                    await discovery.close()
+                    self.note_change()
+                    await self._alarm.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                    failures += 1
+        finally:
+            self.is_ready = False
+            if discovery is not None:
+                await discovery.close()
+            await listener.stop()
+
+    def _open_clients(self, link: Link) -> list[INATClient]:
+        known = {driver.name: driver for driver in self._services.drivers}
+        self.unavailable, clients = [], []
+        context = DriverContext(
+            self.reactor,
+            link,
+            self.settings.timeout_seconds,
+            self.journal.nonce,
+            self._hear_restart,
+            self.chance,
+        )
+        for name in self.settings.protocols:
+            driver = known.get(name)
+            if driver is None:
+                text = f"there is no driver of this name; there are {', '.join(known)}"
+                self.unavailable.append(ProtocolReport(name, False, text))
+            elif self.family in driver.families:
+                try:
+                    clients.append(driver.open(context))
+                except NATUnavailable as unavailable:
+                    self.log.info("NAT: {text}", text=unavailable.finding.text)
+                    self.unavailable.append(ProtocolReport(name, False, unavailable.finding.text))
+        return clients
+
+    def _become_ready(self, discovery: Discovery) -> None:
+        for candidate in discovery.candidates:
+            if candidate.facts is not None:
+                self._take_facts(candidate.facts)
+        self.is_ready = True
+        # Those that sleep until a renewal first; those that wait for us would hear it as a second call.
+        for lease in self.leases.values():
+            lease.wake()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+        self.note_change()
+
+    async def _clean(self, link: Link, discovery: Discovery) -> None:
+        """Delete what an earlier process left behind, before anything is mapped."""
+        clients = {client.name: client for client in discovery.answered()}
+        for record in self.journal.records():
+            if (record.gateway, record.address) != (link.gateway, link.address):
+                continue
+            client = clients.get(record.driver)
+            if client is None or any(lease.owns(record, link) for lease in self.leases.values()):
+                continue
+            try:
+                await client.unmap(record.to_grant())
+            except NATUnreachable:
+                return
+            except NATRefused as refusal:
+                self.log.info(
+                    "NAT: an earlier mapping of port {port} is left behind: {reason}",
+                    port=record.external_port,
+                    reason=str(refusal),
+                )
+            else:
+                self.reporter.count("portmap.deleted", protocol=client.name)
+            self.journal.forget(record)
+
+    async def _poll(self, discovery: Discovery) -> None:
+        """Ask every now and then whether the gateway still knows us, until it no longer answers."""
+        silences = 0
+        while silences < MOST_SILENCES:
+            share = self.chance.uniform(_LEAST_POLL_SHARE, 1)
+            await self._alarm.sleep(_SILENT_POLL_SECONDS if silences else self.settings.poll_seconds * share)
+            answers = 0
+            clients = self._list_clients_to_poll(discovery)
+            for client in clients:
+                try:
+                    facts = await client.poll(self._list_grants(client))
+                except (NATRefused, NATUnreachable):
+                    continue
+                answers += 1
+                if self._take_facts(facts) or facts.lost:
+                    self._hear_restart()
+            silences = 0 if answers == len(clients) else silences + 1
+
+    def _list_clients_to_poll(self, discovery: Discovery) -> list[INATClient]:
+        answered = discovery.answered()
+        owners = {lease.grant.driver for lease in self.leases.values() if lease.grant is not None}
+        return [
+            client
+            for client in answered
+            if client.name in owners or client.polls_cheaply or (not owners and client is answered[0])
+        ]
+
+    def _list_grants(self, client: INATClient) -> list[Grant]:
+        grants = (lease.grant for lease in self.leases.values())
+        return [grant for grant in grants if grant is not None and grant.driver == client.name]
+
+    def _take_facts(self, facts: GatewayFacts) -> bool:
+        """@return: whether the external address has changed."""
+        before = self.external_address
+        if not facts.external_address or facts.external_address == before:
+            return False
+        self.external_address = facts.external_address
+        self.note_change()
+        return bool(before)
+
+    def _hear_restart(self) -> None:
+        """The gateway may have lost its mappings: ask for all of them again, soon and once."""
+        if self._remap_timer is not None and self._remap_timer.active():
+            return
+        quiet_until = self._remapped_at + LEAST_REMAP_SECONDS
+        delay = max(DEBOUNCE_SECONDS, quiet_until - self.reactor.seconds())
+        self._remap_timer = self.reactor.callLater(delay, self._remap)
+
+    def _remap(self) -> None:
+        self._remapped_at = self.reactor.seconds()
+        self._alarm.ring()
+        for lease in self.leases.values():
+            lease.wake()
+
+    def _part(self, delete: bool = True) -> None:
+        """The way to the gateway is another one now, or none, or we stop."""
+        link, discovery, self.link = self.link, self.discovery, None
+        self.is_ready = False
+        self.discovery = None
+        self.external_address = ""
+        if self._remap_timer is not None and self._remap_timer.active():
+            self._remap_timer.cancel()
+        dealing, self._dealing = self._dealing, None
+        if dealing is None or link is None:
+            return
+        parting = Deferred.fromCoroutine(self._take_leave(link, discovery, dealing, delete))
+        self._partings.add(parting)
+        parting.addBoth(lambda _: self._partings.discard(parting))
+        for lease in self.leases.values():
+            lease.lose()
+
+    async def _take_leave(
+        self, link: Link, discovery: Discovery | None, dealing: Deferred[None], delete: bool
+    ) -> None:
+        """Delete at the old gateway, from the old address, where that still goes; then close."""
+        if delete and discovery is not None:
+            deletions = [
+                Deferred.fromCoroutine(self._delete_at(link, client)) for client in discovery.answered()
+            ]
+            expiry = self.reactor.callLater(PARTING_SECONDS, _cancel_all, deletions)
+            await DeferredList(deletions, consumeErrors=True)
+            if expiry.active():
+                expiry.cancel()
+        dealing.cancel()
+        await dealing
+
+    async def _delete_at(self, link: Link, client: INATClient) -> None:
+        for record in self.journal.records():
+            if (record.gateway, record.address, record.driver) == (link.gateway, link.address, client.name):
+                try:
+                    await client.unmap(record.to_grant())
+                except (NATRefused, NATUnreachable):
+                    continue
+                self.journal.forget(record)
+
+    def _forget_waiter(self, waiter: Deferred[None]) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def _log_end(self, failure: Any) -> None:
+        if failure.check(CancelledError) is None:
+            self.log.failure("NAT: dealings on IPv{family} have ended", failure, family=self.family)
+
+
+def _cancel_all(deferreds: Sequence[Deferred[Any]]) -> None:
+    for deferred in deferreds:
+        deferred.cancel()
