@@ -28,6 +28,7 @@ def schema_of(registry: Registry) -> Schema:
             "routing-strategy": registry.names(IRoutingStrategy),
             "negotiators": registry.names(INegotiator),
         },
+        validators={name: each.validate for name, each in registry.all(IBackendProtocol)},
     )
     for section in registry.sections():
         schema = schema.with_section(section)
@@ -52,22 +53,11 @@ def load_settings(
         location = Location(path or "command line", None, "pmmux", "extensions")
         raise ConfigurationError((Fault(location, str(error)),)) from error
     settings = load(overrides, environment, path, schema_of(registry))
-    faults = [*_absences(settings, path), *_backend_faults(settings, registry)]
-    if faults:
-        raise ConfigurationError(tuple(faults))
+    if not settings.listeners:
+        raise ConfigurationError((_no_listener(path),))
     return settings, registry
 
 
-def _absences(settings: Settings, path: str | None) -> list[Fault]:
-    source = Location(path or "command line")
-    if settings.listeners:
-        return []
-    return [Fault(source, "there is no listener", "a section [listener NAME], or -p PUBLIC:LOCAL:PROTOCOL")]
-
-
-def _backend_faults(settings: Settings, registry: Registry) -> list[Fault]:
-    return [
-        fault
-        for spec in settings.backends
-        for fault in registry.get(IBackendProtocol, spec.protocol).validate(spec)
-    ]
+def _no_listener(path: str | None) -> Fault:
+    expected = "a section [listener NAME], or -p PUBLIC:LOCAL:PROTOCOL"
+    return Fault(Location(path or "command line"), "there is no listener", expected)

@@ -173,9 +173,9 @@ class SectionValues:
 
     kind: str
     name: str
-    values: Mapping[OptionKey, Any] = field(factory=dict)
+    values: Mapping[OptionKey, Any] = field(factory=dict, eq=False, repr=False)
     defaults: Mapping[str, Any] = field(factory=dict, eq=False, repr=False)
-    raw: Mapping[str, str] = field(factory=dict)
+    raw: Mapping[str, str] = field(factory=dict, repr=False)
     location: Location = field(default=Location("code"), eq=False)
     locations: Mapping[OptionKey, Location] = field(factory=dict, eq=False, repr=False)
 

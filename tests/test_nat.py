@@ -75,7 +75,15 @@ class NATLabCase(SynchronousTestCase):
     def greet(self, lab: Lab, address: str, port: int, transport: str = "tcp", timeout: float = 2) -> str:
         """What a client outside hears from the backend; empty where it does not get there."""
         return lab.run(
-            "outside", sys.executable, "-c", _CONNECT, transport, address, str(port), str(timeout), check=False
+            "outside",
+            sys.executable,
+            "-c",
+            _CONNECT,
+            transport,
+            address,
+            str(port),
+            str(timeout),
+            check=False,
         ).strip()
 
     def wait_until(self, found: Callable[[], object], seconds: float, what: str) -> float:
@@ -107,7 +115,9 @@ class _DriverTests(NATLabCase):
 
     def test_client_outside_reaches_backend_inside(self) -> None:
         lab = self.make_lab()
-        nat = self.start(lab, front(), front(name="games", transport="udp", local_port=9090, public_port=9191))
+        nat = self.start(
+            lab, front(), front(name="games", transport="udp", local_port=9090, public_port=9191)
+        )
         port = nat.wait_for_port(state="mapped")
         nat.wait_for_port(name="games", state="mapped")
         self.assertEqual(
@@ -129,9 +139,7 @@ class _DriverTests(NATLabCase):
         nat = self.start(lab, front(local_port=0, public_port=0))
         port = nat.wait_for_port(state="mapped")
         self.assertTrue(port["public_port"] and port["local_port"])
-        self.assertEqual(
-            self.greet(lab, OUTER, port["public_port"]), f"hello from port {port['local_port']}"
-        )
+        self.assertEqual(self.greet(lab, OUTER, port["public_port"]), f"hello from port {port['local_port']}")
 
     def test_mapping_is_renewed_before_it_ends(self) -> None:
         lab = self.make_lab(min_lifetime="2")
@@ -237,7 +245,9 @@ class _DriverTests(NATLabCase):
 
     def test_port_taken_by_another_machine(self) -> None:
         lab = self.make_lab()
-        self.start(lab, front(local_port=7000), place="other", protocols=("pmp",)).wait_for_port(state="mapped")
+        self.start(lab, front(local_port=7000), place="other", protocols=("pmp",)).wait_for_port(
+            state="mapped"
+        )
         nat = self.start(lab, front(), front(name="any", public_port=0, local_port=8181),
                          front(name="loose", local_port=8282, strict=False))  # fmt: skip
         port = nat.wait_for_port(state="failed")
@@ -399,7 +409,9 @@ class AllProtocolsTests(NATLabCase):
 
     def test_upnp_tells_who_has_the_port(self) -> None:
         lab = self.make_lab()
-        self.start(lab, front(local_port=7000), place="other", protocols=("pcp",)).wait_for_port(state="mapped")
+        self.start(lab, front(local_port=7000), place="other", protocols=("pcp",)).wait_for_port(
+            state="mapped"
+        )
         nat = self.start(lab)
         port = nat.wait_for_port(state="failed", seconds=10)
         self.assertIn("port-taken", [finding["reason"] for finding in port["findings"]])

@@ -48,7 +48,7 @@ class MemoryRow:
         finally:
             load.kill()
             load.wait()
-        note = f"base {base / 2**20:.0f} MiB" + (f", held only {held} of {wanted}" if held < wanted else "")
+        note = f"held only {held} of {wanted}" if held < wanted else ""
         if not running.child.is_alive:
             return Sample(None, fault=f"{running.name} died: {running.child.last_words()}", note=note)
         if result.corrupt or result.errors > wanted - held:
@@ -56,4 +56,24 @@ class MemoryRow:
         return Sample(grown / held if held else None, fault="" if held else "held none", note=note)
 
 
-ROWS = [MemoryRow()]
+@frozen
+class BaseMemoryRow:
+    """A row whose value is octets of proportional set size before anybody came."""
+
+    name: str = "memory-base"
+    title: str = "memory before the first connection"
+    shown: Measure = Measure("MiB", scale=1 / 2**20, less_is_better=True)
+    routes: Routes = field(factory=Routes)
+    baseline: str = ""
+    is_fresh: bool = True
+    once: bool = True
+
+    def measure(self, stand: Stand, running: Running) -> Sample:
+        """See L{bench.row.Row}."""
+        try:
+            return Sample(read_pss_octets(running.child.pids))
+        except OSError as error:
+            return Sample(None, fault=str(error))
+
+
+ROWS = [BaseMemoryRow(), MemoryRow()]

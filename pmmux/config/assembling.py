@@ -85,8 +85,15 @@ def _check_backend(section: DraftSection, schema: Schema, faults: FaultList) -> 
     own = schema.backend_protocols.get(protocol)
     options: Sequence[Option] = (*schema.options(BACKEND), *schema.standard_backend_options, *(own or ()))
     known = {"protocol": schema.backend_protocols}
+    before = len(faults)
     found = check_section(section, options, faults, known, is_complete=own is not None)
-    return BackendSpec(section.name, protocol, found)
+    spec = BackendSpec(section.name, protocol, found)
+    validate = schema.validators.get(protocol)
+    # What single options got wrong would only be said again.
+    if validate is not None and len(faults) == before:
+        for fault in validate(spec):
+            faults.add(fault.location, fault.message, fault.expected, fault.nearest)
+    return spec
 
 
 def _check_health_check(

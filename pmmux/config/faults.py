@@ -50,8 +50,8 @@ class FaultList:
     sources: list[str] = field(factory=list)
     _faults: list[Fault] = field(factory=list)
 
-    def __bool__(self) -> bool:
-        return bool(self._faults)
+    def __len__(self) -> int:
+        return len(self._faults)
 
     def add(self, location: Location, message: str, expected: str = "", nearest: str = "") -> None:
         """Note one fault; none of it may be secret."""

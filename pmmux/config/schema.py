@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from attrs import evolve, field, frozen
@@ -18,6 +18,8 @@ from pmmux.config.global_options import (
     timeout_option,
 )
 from pmmux.config.options import Option, SectionSchema
+from pmmux.errors import Fault
+from pmmux.model import BackendSpec
 
 # Options of [pmmux] that hold whole sections in compact form.
 COMPACT_LISTS: Mapping[str, str] = MappingProxyType(
@@ -157,6 +159,7 @@ class Schema:
         standard ones; a protocol that is not here has no health check.
     @ivar known_names: by the name of an option of C{[pmmux]}, what it may name; an option that is
         not here may name anything.
+    @ivar validators: by the protocol's name, what checks a backend whose single options are right.
     """
 
     sections: Mapping[str, SectionSchema] = field(factory=core_sections)
@@ -164,6 +167,7 @@ class Schema:
     standard_backend_options: Sequence[Option] = ()
     check_protocols: Mapping[str, Sequence[Option]] = field(factory=dict)
     known_names: Mapping[str, Collection[str]] = field(factory=dict)
+    validators: Mapping[str, Callable[[BackendSpec], Sequence[Fault]]] = field(factory=dict)
 
     def options(self, kind: str) -> Sequence[Option]:
         """The options of sections of C{kind}; none for an unknown one."""

@@ -40,7 +40,9 @@ class NATProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait(self, found: Callable[[dict[str, Any]], bool], seconds: float = 8.0, since: int = 0) -> dict[str, Any]:
+    def wait(
+        self, found: Callable[[dict[str, Any]], bool], seconds: float = 8.0, since: int = 0
+    ) -> dict[str, Any]:
         """Wait until it says something, counting from its line C{since} on."""
         deadline = time.monotonic() + seconds
         with self._news:
@@ -54,7 +56,9 @@ class NATProcess:
                     raise AssertionError(f"not said within {seconds} s; last: {self.describe_last()}")
                 self._news.wait(remaining)
 
-    def wait_for_port(self, seconds: float = 8.0, since: int = 0, name: str = "front", **fields: Any) -> dict[str, Any]:
+    def wait_for_port(
+        self, seconds: float = 8.0, since: int = 0, name: str = "front", **fields: Any
+    ) -> dict[str, Any]:
         """Wait for a report in which the port C{name} has C{fields}."""
 
         def find(line: dict[str, Any]) -> dict[str, Any] | None:
