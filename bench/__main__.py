@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import tempfile
@@ -42,13 +43,41 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     peers = ",".join(peer.name for peer in PEERS)
     parser = argparse.ArgumentParser("python -m bench", description="Measure pmmux beside its peers.")
-    parser.add_argument("--only", type=_words, default=[], metavar="ROW,...", help="these rows (echo means echo-1, ...)")
-    parser.add_argument("--against", type=_words, default=_words(peers), metavar="PEER,...", help=f"of {peers}; the first there is the reference")
-    parser.add_argument("--rounds", type=int, help=f"pairs of each contender in each row ({ROUNDS}, or {QUICK_ROUNDS} with --quick)")
-    parser.add_argument("--quick", action="store_true", help="shorter runs, smaller transfers, fewer connections")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter that pmmux is installed for")
-    parser.add_argument("--pmmux-config-extra", type=parse_extra, action="append", default=[], metavar="KEY=VALUE", help="an option for [pmmux], or listener:key=value, backend:key=value; repeatable")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="where the figures go (bench/results/); the table goes beside, as .txt")
+    parser.add_argument(
+        "--only", type=_words, default=[], metavar="ROW,...", help="these rows (echo means echo-1, ...)"
+    )
+    parser.add_argument(
+        "--against",
+        type=_words,
+        default=_words(peers),
+        metavar="PEER,...",
+        help=f"of {peers}; the first that is here and can do it is the reference",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help=f"pairs of each contender in each row ({ROUNDS}, or {QUICK_ROUNDS} with --quick)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="shorter runs, smaller transfers, fewer connections"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter that pmmux is installed for"
+    )
+    parser.add_argument(
+        "--pmmux-config-extra",
+        type=parse_extra,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option for [pmmux], or listener:key=value, backend:key=value; repeatable",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="PATH",
+        help="where the figures go (bench/results/); the table goes beside, as .txt",
+    )
     parser.add_argument("--list", action="store_true", help="list the rows and contenders, measure nothing")
     options = parser.parse_args(arguments)
     unknown = set(options.against) - {peer.name for peer in PEERS}
@@ -63,7 +92,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def find_contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str, str]]:
-    """Who of those asked for is here, peers in the order asked for, pmmux last; and the version, or what is missing."""
+    """Who of those asked for is here, pmmux last; and by name the version, or what is missing."""
     asked: list[Contender] = [peer for name in options.against for peer in PEERS if peer.name == name]
     asked.append(Pmmux(options.python, tuple(options.pmmux_config_extra)))
     here, versions = [], {}
@@ -105,7 +134,9 @@ def _tell(line: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)
 
 
-def _as_json(results: Sequence[RowResult], pairs: dict[str, dict[str, list[Pair]]], facts: dict[str, object]) -> str:
+def _as_json(
+    results: Sequence[RowResult], pairs: dict[str, dict[str, list[Pair]]], facts: dict[str, object]
+) -> str:
     rows = {
         result.row.name: {
             "title": result.row.title,
@@ -179,9 +210,10 @@ def _publish(
     results: Sequence[RowResult],
     pairs: dict[str, dict[str, list[Pair]]],
 ) -> None:
-    machine = facts["machine"]
-    assert isinstance(machine, dict)
+    machine, words = facts["machine"], facts["command line"]
+    assert isinstance(machine, dict) and isinstance(words, list)
     lines = [f"{name}: {value}" for name, value in {**machine, **versions}.items()]
+    lines.append(f"asked for: {shlex.join(map(str, words)) or 'everything'}, {facts['rounds']} rounds")
     if not cores_are_apart:
         lines.append("ONE CORE ONLY: proxy, load and upstream share it; the figures say little")
     text = "\n".join([*lines, "", write_table(results), ""])

@@ -1,7 +1,8 @@
 """
 Who is measured: how each is configured and started, all with the same routing.
 
-A contender knows how to write its configuration and which command to run; it knows nothing of cores, loads and rows.
+A contender knows how to write its configuration and which command to run; it knows nothing of cores, loads
+and rows.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Routes:
     """
     What a proxy is to do in a row.
 
-    @ivar names: how many backends there are, each with one exact server name of its own; over UDP there is one
-        backend without a condition.
+    @ivar names: how many backends there are, each with one exact server name of its own; over UDP there is
+        one backend without a condition.
     @ivar transport: C{tcp} or C{udp}.
     """
 
@@ -217,7 +218,8 @@ class Sslh:
     def prepare(self, place: Place) -> Sequence[str]:
         """See L{Contender}."""
         protocols = ",\n".join(
-            f'  {{ name: "tls"; host: "127.0.0.1"; port: "{port}"; sni_hostnames: [ "{name}" ]; log_level: 0; }}'
+            f'  {{ name: "tls"; host: "127.0.0.1"; port: "{port}"; log_level: 0; '
+            f'sni_hostnames: [ "{name}" ]; }}'
             for name, port in place.targets()
         )
         text = (

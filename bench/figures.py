@@ -1,8 +1,9 @@
 """
 Samples, adjacent pairs, and what is made of them: pure arithmetic, no I/O.
 
-The only figures that repeat on a busy machine are ratios of two measurements taken one right after the other, so a
-contender is judged by the median of its pairs' ratios to the reference, never by ratios of medians.
+The only figures that repeat on a busy machine are ratios of two measurements taken one right after the
+other, so a contender is judged by the median of its pairs' ratios to the reference, never by ratios of
+medians.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Sample:
 
     @property
     def is_load_bound(self) -> bool:
-        """Whether the load's core was full while the proxy's was not: the rate then says little of the proxy."""
+        """Whether the load's core was full and the proxy's was not: the rate says little of the proxy."""
         proxy_share = self.cpu_seconds / self.wall_seconds if self.wall_seconds else 0.0
         return self.load_share > SATURATED_SHARE and proxy_share < SATURATED_SHARE
 
@@ -128,7 +129,7 @@ class Summary:
 
     @property
     def is_too_noisy(self) -> bool:
-        """Whether fewer than half of the pairs are clean: the machine was too busy with other work to tell."""
+        """Whether fewer than half of the pairs are clean: the machine was too busy otherwise to tell."""
         return self.pairs > 0 and 2 * self.clean_pairs < self.pairs
 
 
@@ -152,7 +153,7 @@ def _remarks_of(samples: Sequence[Sample]) -> tuple[str, ...]:
     if any(losses):
         remarks[f"loses {statistics.median(losses):.2%}"] = sum(1 for loss in losses if loss)
     return tuple(
-        remark if count == 1 or count == len(samples) else f"{remark} ({count} of {len(samples)})"
+        remark if count == len(samples) else f"{remark} ({count} of {len(samples)})"
         for remark, count in remarks.items()
     )
 

@@ -1,5 +1,5 @@
 """
-What the kernel tells: CPU time, waiting for a core, memory, and the facts that a figure means nothing without.
+What the kernel tells: CPU time, waiting for a core, memory, and facts that a figure means nothing without.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ class Schedule:
 
     def since(self, earlier: Schedule) -> Schedule:
         """What was added after C{earlier}."""
-        return Schedule(
-            self.run_seconds - earlier.run_seconds, self.wait_seconds - earlier.wait_seconds
-        )
+        return Schedule(self.run_seconds - earlier.run_seconds, self.wait_seconds - earlier.wait_seconds)
 
 
 def read_schedule(pids: Iterable[int]) -> Schedule:

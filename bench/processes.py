@@ -41,6 +41,13 @@ def _prepare_child(core: int) -> Callable[[], None]:
     return prepare
 
 
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
 @frozen(eq=False)
 class Child:
     """
@@ -83,6 +90,9 @@ class Child:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        end = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while any(map(_runs, tree[1:])) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
 
 
 @define(eq=False)
@@ -115,7 +125,7 @@ class Nursery:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
-                preexec_fn=_prepare_child(core),
+                preexec_fn=_prepare_child(core),  # noqa: PLW1509 - this process has one thread
             )
         child = Child(process, log_path)
         self._children.append(child)

@@ -1,30 +1,25 @@
 """
-Where measuring happens: the load generator, the upstream, the contenders that run, and what is observed of them.
+Where measuring happens: the load generator, the upstream, the contenders that run, and what is observed.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
 import socket
-import ssl
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from attrs import define, field, frozen
 
 from bench.contenders import UDP, Contender, Place, Routes, server_name
 from bench.figures import Sample
+from bench.load import LoadError, LoadResult, build_tools, make_hellos, read_result
 from bench.machine import Cores, read_core_times, read_schedule
 from bench.processes import Child, Nursery, StartError, accepts, await_ready, pinned
 
-SOURCES = Path(__file__).parent
-COMPILER = "cc -O2"
 UPSTREAMS = 2
 UPSTREAM_TIMEOUT_SECONDS = 5.0
 PROXY_TIMEOUT_SECONDS = 10.0
@@ -36,10 +31,7 @@ LOAD_SLACK_SECONDS = 40.0
 
 SETTLE_SECONDS = 0.1
 FOREIGN_LIMIT_SHARE = 0.10
-"""Others' work on the load's core is counted in ticks of 10 ms: below this share it cannot be told from none."""
-
-LOSS_LIMIT_SHARE = 0.5
-"""A run that loses more than this is no measurement."""
+"""Others' work on the load's core is counted in ticks of 10 ms: below this share it cannot be told."""
 
 # An ECHO datagram without payload: see struct datagram in payload.h.
 ECHO_DATAGRAM = struct.pack("=IB3xIIQ", 0x706D6D62, ord("E"), 0, 0, 1)
@@ -80,75 +72,6 @@ class Running:
     child: Child
 
 
-class LoadError(Exception):
-    """The load generator could not measure; the text says why."""
-
-
-@frozen
-class LoadResult:
-    """
-    What the load generator reports.
-
-    @ivar units: connections, exchanges, octets or datagrams within the measured time.
-    @ivar total: those of the warm-up too.
-    @ivar seconds: the measured time.
-    @ivar errors: flows that did not do what they were to.
-    @ivar corrupt: times that octets were not those sent.
-    @ivar load_cpu_seconds: the load generator's own CPU time.
-    @ivar p50_us: median latency.
-    @ivar p99_us: 99th percentile of latency.
-    @ivar extra: what only one mode reports.
-    """
-
-    units: float
-    total: float
-    seconds: float
-    errors: int
-    corrupt: int
-    load_cpu_seconds: float
-    p50_us: float | None
-    p99_us: float | None
-    extra: Mapping[str, Any]
-
-    @property
-    def rate(self) -> float:
-        """Units per second."""
-        return self.units / self.seconds if self.seconds else 0.0
-
-    def fault(self) -> str:
-        """Why this is no measurement, empty where it is one."""
-        if self.corrupt:
-            return f"CORRUPT: octets altered, {self.corrupt} times"
-        if self.loss_share > LOSS_LIMIT_SHARE or not self.units:
-            return f"failed: {self.errors} errors, {self.units:.0f} done"
-        return ""
-
-    @property
-    def loss_share(self) -> float:
-        """Share of units that failed."""
-        return self.errors / (self.errors + self.total) if self.errors else 0.0
-
-
-def read_result(text: str) -> LoadResult:
-    """
-    Read the load generator's line.
-
-    @raises LoadError: it is not one.
-    """
-    try:
-        fields = json.loads(text.strip().splitlines()[-1])
-        own = {name: fields.pop(name) for name in ("units", "total", "seconds", "errors", "corrupt")}
-        return LoadResult(
-            load_cpu_seconds=fields.pop("load_cpu_seconds"),
-            p50_us=fields.pop("p50_us", None),
-            p99_us=fields.pop("p99_us", None),
-            extra=fields,
-            **own,
-        )
-    except (ValueError, KeyError, IndexError) as error:
-        raise LoadError(f"the load generator said {text!r}") from error
-
-
 @define
 class Observation:
     """
@@ -181,38 +104,6 @@ class Observation:
             self.stolen_seconds / self.wall_seconds,
             foreign if foreign > FOREIGN_LIMIT_SHARE else 0.0,
         )
-
-
-def make_hello(name: str) -> bytes:
-    """A ClientHello for a server name, as this Python's OpenSSL makes it."""
-    context = ssl.create_default_context()
-    return _make_hello(context, name)
-
-
-def _make_hello(context: ssl.SSLContext, name: str) -> bytes:
-    outgoing = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    try:
-        client.do_handshake()
-    except ssl.SSLWantReadError:
-        return outgoing.read()
-    raise AssertionError("a handshake without a server")
-
-
-def build_tools(directory: Path) -> None:
-    """
-    Compile the load generator and the upstream.
-
-    @raises StartError: there is no C compiler, or it refuses.
-    """
-    for tool in ("loadgen", "upstream"):
-        command = [*shlex.split(COMPILER), "-o", str(directory / tool), str(SOURCES / f"{tool}.c")]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise StartError(f"no C compiler: {error}") from error
-        if done.returncode:
-            raise StartError(done.stderr)
 
 
 @define(eq=False)
@@ -282,9 +173,8 @@ class Stand:
 
     def _hellos_for(self, names: int) -> Path:
         if names not in self._hellos:
-            context = ssl.create_default_context()
             path = self.directory / f"hellos-{names}"
-            path.write_bytes(b"".join(_make_hello(context, server_name(i)) for i in range(names)))
+            path.write_bytes(make_hellos([server_name(i) for i in range(names)]))
             self._hellos[names] = path
         return self._hellos[names]
 
@@ -329,7 +219,7 @@ class Stand:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            preexec_fn=pinned(self.cores.load),
+            preexec_fn=pinned(self.cores.load),  # noqa: PLW1509 - this process has one thread
         )
 
     @contextmanager

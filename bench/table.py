@@ -9,7 +9,20 @@ from attrs import frozen
 from bench.figures import Summary
 from bench.row import Measure, Row
 
-HEAD = ("row", "contender", "value", "", "ratio", "(lowest-highest)", "CPU", "", "CPU ratio", "p50 us", "p99 us", "remarks")
+HEAD = (
+    "row",
+    "contender",
+    "value",
+    "",
+    "ratio",
+    "(lowest-highest)",
+    "CPU",
+    "",
+    "CPU ratio",
+    "p50 us",
+    "p99 us",
+    "remarks",
+)
 NUMBERS = {2, 4, 6, 8, 9, 10}
 """Columns that are aligned to the right."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from pmmux.model import Client, RouteTrace
+from pmmux.model import Client, Properties, RouteTrace
 from pmmux.preview import Preview, PreviewTransport
 
 
@@ -25,7 +25,7 @@ class Connection:
     client: Client
     stream: PreviewTransport
     opened_at: float
-    properties: dict[str, str] = field(factory=dict)
+    properties: Properties = field(factory=Properties)
     trace: RouteTrace = field(factory=RouteTrace)
     upstream: str = ""
 

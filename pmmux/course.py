@@ -19,7 +19,6 @@ from pmmux.connection import Connection
 from pmmux.coroutines import start
 from pmmux.errors import RouteError, UpstreamError
 from pmmux.inspection import Inspection, ProbeCatalogue
-from pmmux.interfaces import IProtocolBackend
 from pmmux.members import Member
 from pmmux.model import Attempt
 from pmmux.router import Router
@@ -72,14 +71,15 @@ class CourseServices:
         self.failed = reporter.counter("router.connection.failed")
         self.negotiation_duration = reporter.duration("router.negotiation.duration")
         self.selection_duration = reporter.duration("router.selection.duration")
-        self._negotiate_silently = all(getattr(each, "is_silent", False) for each in self.negotiators)
+        self.annotators: tuple[Any, ...] = tuple(getattr(each, "annotate", None) for each in self.negotiators)
+        self.negotiates = None in self.annotators
 
     def must_hear_first(self) -> bool:
         """
         Whether no connection can be decided before its first octet: then nothing is begun until it is
         there, which saves a wait.
         """
-        return self._negotiate_silently and self.router.must_hear_first()
+        return not self.negotiates and self.router.must_hear_first()
 
 
 class Course:
@@ -188,7 +188,9 @@ class Course:
 
     async def _negotiate(self) -> None:
         services = self._services
-        if not services.negotiators:
+        if not services.negotiates:
+            for annotate in services.annotators:
+                annotate(self.connection)
             return
         self._enter_phase(services.negotiation_timeouts)
         started_at = services.clock.seconds()
@@ -244,7 +246,7 @@ class Course:
         services = self._services
         connection = self.connection
         backend = member.backend
-        if IProtocolBackend.providedBy(backend):
+        if member.answers_itself:
             protocol = backend.build_protocol(connection)
             self._take_up(member)
             self._watch = services.wheel.add(self, services.settings.limits.idle_seconds)

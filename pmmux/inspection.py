@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from pmmux.model import Client, Verdict
+from pmmux.model import NO_PROPERTIES, Client, Properties, Verdict
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -74,7 +74,7 @@ class Inspection:
     )
 
     def __init__(
-        self, client: Client, properties: dict[str, str], preview: Octets, catalogue: ProbeCatalogue
+        self, client: Client, properties: Properties, preview: Octets, catalogue: ProbeCatalogue
     ) -> None:
         self.client = client
         self.properties = properties
@@ -100,8 +100,9 @@ class Inspection:
                 if verdict.matched
                 else Verdict(False, 0, fault=verdict.fault)
             )
-        if verdict.properties:
-            self.properties.update(verdict.properties)
+        # Asking a lazy mapping whether it is empty would make it look for everything.
+        if verdict.properties is not NO_PROPERTIES:
+            self.properties.join(verdict.properties)
         if verdict.fault is not None and verdict.matched is False:
             self.fault = f"{name}: {verdict.fault}"
         self._verdicts[name] = verdict
@@ -112,7 +113,7 @@ class Inspection:
         The property C{name}: its value, C{None} where there is none and will be none, or an
         undecided L{Verdict} while octets that may come could tell.
         """
-        value = self.properties.get(name)
+        value: str | None = self.properties.get(name)
         if value is not None:
             return value
         if name == PROTOCOL_PROPERTY:

@@ -65,6 +65,9 @@ class INegotiator(Interface):
 
     name = Attribute("Its name in the configuration and in the trace.")
 
+    # Where a negotiator also has C{annotate(connection)}, that is all it does: it neither waits nor
+    # consumes nor rejects, and is called in place of L{negotiate} where every other one is like it.
+
     def negotiate(connection: Any, proceed: Any) -> Any:
         """
         Act on C{connection} and let the rest of the chain run.
@@ -178,17 +181,15 @@ class IBackendProtocol(Interface):
 
 
 class IHealthCheckable(Interface):
-    """A backend that can be asked whether it works; for backends of any kind."""
+    """A backend whose upstream can be asked whether it works; for backends of any kind."""
 
-    def check_health(check: Any) -> Any:
-        """
-        Check once; a coroutine function. It is cancelled when the check's time-out passes, and must
-        then close what it opened.
-
-        @param check: the L{pmmux.model.SectionValues} of the C{health-check} section.
-        @return: C{None} where it is healthy.
-        @raises pmmux.errors.UpstreamError: why it is not.
-        """
+    health_target = Attribute(
+        "What a check is given: the L{pmmux.config.values.Target} of the upstream, or whatever the "
+        "backend's own kind of check needs."
+    )
+    default_check = Attribute(
+        "The name of the L{pmmux.checks.interfaces.IHealthCheck} where C{type} is not set: C{'connect'}."
+    )
 
 
 class IRoutingStrategy(Interface):
@@ -243,10 +244,32 @@ class IRouter(Interface):
 
 
 class IHealthMonitor(Interface):
-    """Runs health checks and knows each backend's status."""
+    """
+    Runs health checks, counts what clients' connections come to, and keeps each member's status.
+    """
+
+    is_observing = Attribute("Whether the four methods that take a member are of any use.")
+
+    def start() -> None:
+        """Check from now on."""
+
+    def stop() -> Any:
+        """A coroutine function that returns when nothing of the monitor is left."""
 
     def status(name: str) -> Status:
         """@return: L{pmmux.model.Status} of the backend C{name}."""
+
+    def connect_failed(member: Any) -> None:
+        """A client's connection to C{member} could not be made."""
+
+    def connected(member: Any) -> None:
+        """A client's connection to C{member} was made."""
+
+    def early_reset(member: Any) -> None:
+        """C{member} reset a client's connection before it had sent an octet."""
+
+    def answered(member: Any) -> None:
+        """C{member} sent an octet of a client's connection, or ended one in order."""
 
 
 class IListener(Interface):

@@ -11,10 +11,10 @@ from zope.interface import implementer
 
 from pmmux.connection import Connection
 from pmmux.interfaces import IListener
-from pmmux.model import Address, Client
+from pmmux.model import Address
 from pmmux.preview import PreviewTransport
 from pmmux.transport.accepting import Acceptor, ConnectionLimit
-from pmmux.transport.sockets import address_of, close_sockets
+from pmmux.transport.sockets import ANY_IPV4, ANY_IPV6, AcceptedClient, address_of, close_sockets
 
 
 @implementer(IListener)
@@ -39,13 +39,14 @@ class StreamListener:
         @param accepted: called with each new connection.
         """
         self.spec = spec
-        self._reactor = reactor
+        self._seconds = reactor.seconds
         self._sockets = sockets
         self._data_path = data_path
         self._limit = limit
         self._preview_limit_octets = preview_limit_octets
         self._identifiers = identifiers
         self._take = accepted
+        self._fixed_address = _fixed_address(sockets)
         self._acceptors = [Acceptor(reactor, opened, limit, self._accepted) for opened in sockets]
 
     def addresses(self) -> tuple[Address, ...]:
@@ -63,23 +64,27 @@ class StreamListener:
             acceptor.stop()
         close_sockets(self._sockets)
 
-    def _accepted(self, accepted: socket.socket, peer: Any) -> None:
-        family = accepted.family
+    def _accepted(self, accepted: Any, peer: Any) -> None:
         self._limit.take()
+        local = self._fixed_address
+        client = AcceptedClient(accepted, peer, accepted.family, local)
+
+        def opened(stream: PreviewTransport) -> None:
+            identifier = next(self._identifiers)
+            self._take(Connection(identifier, self.spec.name, client, stream, self._seconds()))
+
         try:
-            client = Client("tcp", address_of(peer, family), address_of(accepted.getsockname(), family))
-
-            def opened(stream: PreviewTransport) -> None:
-                self._take(
-                    Connection(
-                        next(self._identifiers), self.spec.name, client, stream, self._reactor.seconds()
-                    )
-                )
-
-            stream = PreviewTransport(self._preview_limit_octets, opened)
-            self._data_path.accept(accepted, lambda: stream)
+            self._data_path.accept(accepted, lambda: PreviewTransport(self._preview_limit_octets, opened))
         except OSError as error:
             # It has gone already, or there was no descriptor for it.
             accepted.close()
             self._limit.give_back()
             self.log.info("a connection was lost while it was accepted: {error}", error=str(error))
+
+
+def _fixed_address(sockets: Sequence[socket.socket]) -> Address | None:
+    """The address that every client has written to; C{None} where it has to be asked of each socket."""
+    if len(sockets) != 1:
+        return None
+    address = address_of(sockets[0].getsockname(), sockets[0].family)
+    return None if address.host in (ANY_IPV4, ANY_IPV6) else address

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from pmmux.inspection import Inspection
+from pmmux.interfaces import IProtocolBackend
 from pmmux.matching import AllOf, PropertyCondition
 from pmmux.model import BackendInfo, PriorityTier, Status, Verdict
 
@@ -20,6 +21,7 @@ class Member:
     @ivar status: kept by the health monitor and the lifecycle; read on each routing.
     @ivar routed: connections and messages routed to it so far.
     @ivar active: those open now.
+    @ivar answers_itself: whether it is an L{IProtocolBackend}.
     @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
 
@@ -32,13 +34,22 @@ class Member:
     routed: int = 0
     active: int = 0
     depends_on_octets: bool = False
+    answers_itself: bool = False
 
     @classmethod
     def of(cls, backend: Any) -> Member:
         """The member for an L{pmmux.interfaces.IBackend}."""
         condition = backend.condition
         depends = isinstance(condition, AllOf) and condition.depends_on_octets
-        return cls(backend, backend.name, backend.tier, backend.weight, condition, depends_on_octets=depends)
+        return cls(
+            backend,
+            backend.name,
+            backend.tier,
+            backend.weight,
+            condition,
+            depends_on_octets=depends,
+            answers_itself=IProtocolBackend.providedBy(backend),
+        )
 
     def info(self) -> BackendInfo:
         """What reports may know."""

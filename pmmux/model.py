@@ -45,6 +45,50 @@ class Status(enum.Enum):
 _NOT_OFFERED = frozenset({Status.UNHEALTHY, Status.DRAINING, Status.STOPPED})
 
 
+class Properties(Mapping[str, str]):
+    """
+    Connection properties: what negotiators set, over layers of what was found.
+
+    Layers are looked up when asked and not copied: most of what a probe finds nobody asks for.
+    """
+
+    __slots__ = ("_layers", "_own")
+
+    def __init__(self, own: Mapping[str, str] = NO_PROPERTIES) -> None:
+        self._own = dict(own)
+        self._layers: list[Mapping[str, str]] = []
+
+    def join(self, layer: Mapping[str, str]) -> None:
+        """Add C{layer} beneath what there is."""
+        self._layers.append(layer)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._own[name] = value
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The property C{name}, or C{default}."""
+        value = self._own.get(name)
+        if value is None:
+            for layer in self._layers:
+                value = layer.get(name)
+                if value is not None:
+                    return value
+            return default
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._own, *(name for layer in self._layers for name in layer))))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @frozen(slots=True)
 class Verdict:
     """
@@ -107,7 +151,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if self.family == "ipv6" else f"{self.host}:{self.port}"
 
 
-@frozen(slots=True)
+@define(slots=True, unsafe_hash=True)
 class Client:
     """
     Who is connected to what.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -41,8 +40,9 @@ class Router:
             self._index = MemberIndex(tuple(self._members))
         trace.strategy = self.strategy.name
         candidates = Candidates(self._index.in_order(inspection), inspection, trace, exclude)
-        properties = MappingProxyType(inspection.properties)
-        chosen: Member | None = await self.strategy.choose(inspection.client, properties, candidates)
+        chosen: Member | None = await self.strategy.choose(
+            inspection.client, inspection.properties, candidates
+        )
         if chosen is not None:
             trace.chosen = chosen.name
             return chosen

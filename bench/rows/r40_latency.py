@@ -1,8 +1,8 @@
 """
 What a proxy adds to the latency, at a load that is far from full.
 
-The same load goes to the upstream itself right before; what is shown is the difference of the percentiles. Requests are
-due at fixed times and are timed from when they were due, so that waiting does not hide itself.
+The same load goes to the upstream itself right before; what is shown is the difference of the percentiles.
+Requests are due at fixed times and are timed from when they were due, so that waiting does not hide itself.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from attrs import evolve, field, frozen
 
 from bench.contenders import Routes
 from bench.figures import Sample
+from bench.load import LoadError
 from bench.row import Measure
-from bench.stand import Effort, LoadError, Running, Stand
+from bench.stand import Effort, Running, Stand
 
 FLOWS = 50
 MESSAGES_PER_SECOND = 1000
 CONNECTIONS_PER_SECOND = 250
 MESSAGE_OCTETS = 64
 REPLY_OCTETS = 128
+
+ADDED = Measure("us added (p50)", scale=1e6, less_is_better=True, cpu_name="us/unit")
 
 
 @frozen
@@ -31,7 +34,7 @@ class AddedLatencyRow:
     title: str
     mode: str
     arguments: Callable[[Effort], Sequence[object]]
-    shown: Measure = Measure("us added (p50)", scale=1e6, less_is_better=True, cpu_name="us/unit")
+    shown: Measure = ADDED
     # One name, hence one upstream: the load can go there directly too.
     routes: Routes = field(factory=lambda: Routes(names=1))
     baseline: str = ""

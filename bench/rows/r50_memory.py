@@ -1,4 +1,4 @@
-"""What a connection that is relayed and silent costs in the proxy's own memory; the kernel's share is not in it."""
+"""What a relayed, silent connection costs in the proxy's own memory; the kernel's share is not in it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from attrs import field, frozen
 
 from bench.contenders import Routes
 from bench.figures import Sample
+from bench.load import LoadError, read_result
 from bench.machine import read_pss_octets
 from bench.row import Measure
-from bench.stand import LoadError, Running, Stand, read_result
+from bench.stand import Running, Stand
 
 ALIVE_TIMEOUT_SECONDS = 60.0
+
+PER_CONNECTION = Measure("KiB/conn", scale=1 / 1024, less_is_better=True)
+WHOLE = Measure("MiB", scale=1 / 2**20, less_is_better=True)
 
 
 @frozen
@@ -21,7 +25,7 @@ class MemoryRow:
 
     name: str = "memory"
     title: str = "memory per idle connection"
-    shown: Measure = Measure("KiB/conn", scale=1 / 1024, less_is_better=True)
+    shown: Measure = PER_CONNECTION
     routes: Routes = field(factory=Routes)
     baseline: str = ""
     is_fresh: bool = True
@@ -62,7 +66,7 @@ class BaseMemoryRow:
 
     name: str = "memory-base"
     title: str = "memory before the first connection"
-    shown: Measure = Measure("MiB", scale=1 / 2**20, less_is_better=True)
+    shown: Measure = WHOLE
     routes: Routes = field(factory=Routes)
     baseline: str = ""
     is_fresh: bool = True

@@ -1,4 +1,4 @@
-"""What deciding costs as backends grow in number: each has an exact server name, and all names are asked for."""
+"""What deciding costs as backends grow in number: each has an exact server name, and all are asked for."""
 
 from bench.contenders import Routes
 from bench.row import LoadRow

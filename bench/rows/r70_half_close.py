@@ -6,10 +6,13 @@ from attrs import evolve, field, frozen
 
 from bench.contenders import Routes
 from bench.figures import Sample
+from bench.load import LoadError
 from bench.row import Measure
-from bench.stand import LoadError, Running, Stand
+from bench.stand import Running, Stand
 
 PAYLOAD_OCTETS = 1_000_000
+
+DIRECTIONS = Measure("of 2", is_compared=False)
 
 
 @frozen
@@ -18,7 +21,7 @@ class HalfCloseRow:
 
     name: str = "half-close"
     title: str = "half-close kept (of 2)"
-    shown: Measure = Measure("of 2", is_compared=False)
+    shown: Measure = DIRECTIONS
     routes: Routes = field(factory=Routes)
     baseline: str = ""
     is_fresh: bool = False

@@ -6,12 +6,15 @@ from attrs import evolve, field, frozen
 
 from bench.contenders import UDP, Routes
 from bench.figures import Sample
+from bench.load import LoadResult
 from bench.row import Measure
-from bench.stand import LoadResult, Running, Stand
+from bench.stand import Running, Stand
 
 CLIENTS = 16
 IN_FLIGHT = 4
 DATAGRAM_OCTETS = 200
+
+DATAGRAMS = Measure("dgram/s", cpu_name="us/dgram")
 
 
 def _share_lost(result: LoadResult) -> float:
@@ -31,7 +34,7 @@ class DatagramRow:
     title: str
     one_way: bool
     routes: Routes = field(factory=lambda: Routes(names=1, transport=UDP))
-    shown: Measure = Measure("dgram/s", cpu_name="us/dgram")
+    shown: Measure = DATAGRAMS
     baseline: str = ""
     is_fresh: bool = False
     once: bool = False
@@ -44,9 +47,9 @@ class DatagramRow:
             results.append(result)
             return result.rate
 
-        mode, first, second = (
-            ("udp-flood", stand.upstream_ports[0], CLIENTS) if self.one_way else ("udp-echo", CLIENTS, IN_FLIGHT)
-        )
+        mode, first, second = ("udp-echo", CLIENTS, IN_FLIGHT)
+        if self.one_way:
+            mode, first, second = ("udp-flood", stand.upstream_ports[0], CLIENTS)
         sample = stand.measure(running, mode, first, second, seconds, DATAGRAM_OCTETS, value=keep)
         if not results:
             return sample

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pmmux.backends.backend import Backend
@@ -22,11 +21,14 @@ from pmmux.preview import PreviewTransport
 class PassBackend(Backend):
     """Relays to one target."""
 
+    default_check = "connect"
+
     def __init__(self, spec: BackendSpec, condition: Any, services: Any) -> None:
         """@param services: L{pmmux.registry.Services}"""
         super().__init__(spec, condition)
         self._target = target_of(spec.options)
         self.target = str(self._target)
+        self.health_target = self._target
         self._connector = services.connector
         self._timeout_seconds: float = spec.options.get("connect-timeout") or services.connect_seconds
 
@@ -34,14 +36,6 @@ class PassBackend(Backend):
         """Connect to the target."""
         stream: PreviewTransport = await self._connector.connect(self._target, self._timeout_seconds)
         return stream
-
-    async def check_health(self, check: SectionValues) -> None:
-        """Healthy where a TCP connection can be made."""
-        stream = await self._connector.connect(self._target, check.get("timeout") or self._timeout_seconds)
-        closed: Deferred[None] = Deferred()
-        stream.closed = lambda reason: closed.callback(None)
-        stream.transport.abortConnection()
-        await closed
 
 
 def target_of(options: SectionValues) -> values.Target:

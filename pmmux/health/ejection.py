@@ -97,7 +97,8 @@ class Ejections:
         observed = self._observed.get(member)
         if observed is None or observed.readmission is None:
             return 0.0
-        return max(0.0, observed.until - self._clock.seconds())
+        left_seconds: float = observed.until - self._clock.seconds()
+        return max(0.0, left_seconds)
 
     def connect_failed(self, member: Member) -> None:
         """A client's connection could not be made."""

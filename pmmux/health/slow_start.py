@@ -47,7 +47,7 @@ class SlowStart:
         if share >= 1:
             member.weight = full
             return
-        member.weight = full * max(share, LOWEST_SHARE)  # type: ignore[assignment]
+        member.weight = full * max(share, LOWEST_SHARE)
         self._warming[member] = self._clock.callLater(
             seconds / STEPS, self._step, member, started_at, seconds
         )

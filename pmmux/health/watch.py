@@ -110,11 +110,12 @@ class Watch:
                 self._broken = True
                 self.log.failure("a health check is broken; it counts as failed")
             error = f"the check is broken: {type(broken).__name__}"
+        finally:
+            is_late = not timer.active()
+            if not is_late:
+                timer.cancel()
         # However a check takes being cancelled: after its time it has failed.
-        if not timer.active():
-            return f"no result within {timeout_seconds:g} s"
-        timer.cancel()
-        return error
+        return f"no result within {timeout_seconds:g} s" if is_late else error
 
     def _ended(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ From an uplink and its leases to their report.
 from __future__ import annotations
 
 from pmmux.nat.lease import Lease
+from pmmux.nat.mapping import NO_EXTERNAL_ADDRESS
 from pmmux.nat.report import (
     GatewayReport,
     PortReport,
@@ -58,6 +59,8 @@ def describe_port(uplink: Uplink, lease: Lease) -> PortReport:
     elif lease.findings or uplink.link is None:
         reachable = False
         findings.extend(finding for finding in uplink.findings if finding not in findings)
+        if _is_offline(uplink) and NO_EXTERNAL_ADDRESS not in findings:
+            findings.append(NO_EXTERNAL_ADDRESS)
     elif uplink.discovery is not None and not uplink.is_ready:
         candidates = uplink.discovery.candidates
         findings.extend(c.finding for c in candidates if c.finding is not None)
@@ -75,6 +78,15 @@ def describe_port(uplink: Uplink, lease: Lease) -> PortReport:
         remaining,
         reachable,
         tuple(findings),
+    )
+
+
+def _is_offline(uplink: Uplink) -> bool:
+    """Whether any protocol said so; another may have refused without telling why."""
+    return uplink.discovery is not None and any(
+        (candidate.facts is not None and candidate.facts.is_offline)
+        or candidate.finding == NO_EXTERNAL_ADDRESS
+        for candidate in uplink.discovery.candidates
     )
 
 

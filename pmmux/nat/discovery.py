@@ -4,7 +4,7 @@ Asking a gateway by all protocols at once which of them it speaks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
@@ -32,10 +32,16 @@ class Discovery:
     Probes run side by side; those that are late go on after one was chosen, and serve when it refuses.
 
     @ivar candidates: the preferred one first.
+
+    @param answered_late: called when one has answered after the choice.
     """
 
-    def __init__(self, reactor: Any, clients: Sequence[INATClient]) -> None:
+    def __init__(
+        self, reactor: Any, clients: Sequence[INATClient], answered_late: Callable[[], None]
+    ) -> None:
         self.candidates = [Candidate(client) for client in clients]
+        self._answered_late = answered_late
+        self._chosen = False
         self._reactor = reactor
         self._waiter: Deferred[bool] | None = None
         self._grace_over = False
@@ -80,6 +86,8 @@ class Discovery:
         except NATRefused as refusal:
             candidate.finding = refusal.finding
         candidate.ended = True
+        if self._chosen and candidate.facts is not None and not self._closed:
+            self._answered_late()
         self._settle()
 
     def _end_grace(self) -> None:
@@ -99,6 +107,7 @@ class Discovery:
             self._decide(False)
 
     def _decide(self, found: bool) -> None:
+        self._chosen = True
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.callback(found)

@@ -253,7 +253,7 @@ class Lease:
                 self._forget(link, intended)
             raise
         seconds = dealings.reactor.seconds() - began
-        dealings.reporter.duration(f"portmap.{action}.duration", seconds, protocol=client.name)
+        dealings.reporter.duration(f"portmap.{action}.duration", protocol=client.name).observe(seconds)
         if grant.external_port != intended.external_port:
             self._forget(link, intended)
         dealings.journal.remember(self.wanted.name, link, grant)
@@ -351,7 +351,7 @@ class Lease:
             dealings.reporter.count("portmap.delete.error", protocol=client.name, reason=reason.value)
             return
         seconds = dealings.reactor.seconds() - began
-        dealings.reporter.duration("portmap.delete.duration", seconds, protocol=client.name)
+        dealings.reporter.duration("portmap.delete.duration", protocol=client.name).observe(seconds)
         dealings.reporter.count("portmap.deleted", protocol=client.name)
         if link is not None:
             self._forget(link, grant)
@@ -375,7 +375,7 @@ class Lease:
     def _tell(self, event: str, grant: Grant) -> None:
         self._dealings.reporter.event(
             event,
-            listener=self.wanted.name,
+            name=self.wanted.name,
             transport=grant.transport,
             protocol=grant.driver,
             public_port=str(grant.external_port),

@@ -151,14 +151,16 @@ class GatewayFacts:
     """
     What a probe or a poll found.
 
-    @ivar external_address: empty where the protocol does not tell.
+    @ivar external_address: empty where the protocol does not tell, or there is none.
     @ivar detail: the device or protocol version in words.
     @ivar lost: whether the gateway no longer has the mappings.
+    @ivar is_offline: whether the gateway said that it has no external address.
     """
 
     external_address: str = ""
     detail: str = ""
     lost: bool = False
+    is_offline: bool = False
 
 
 @frozen
@@ -179,6 +181,13 @@ class DriverContext:
     nonce: bytes
     lost: Callable[[], None]
     chance: random.Random = field(factory=random.Random)
+
+
+NO_EXTERNAL_ADDRESS = Finding(
+    Reason.NO_EXTERNAL_ADDRESS,
+    "the gateway has no public address itself: it is offline, or behind another NAT (double NAT or CGNAT)",
+)
+"""miniupnpd says so, by each protocol in its own way, where its outer address is a private one."""
 
 
 def refuse(reason: Reason, text: str, retry_seconds: float = 0.0) -> NATRefused:

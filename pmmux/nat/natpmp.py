@@ -15,6 +15,7 @@ from pmmux.nat.epoch import EpochWatch
 from pmmux.nat.exchange import GatewayExchange
 from pmmux.nat.interfaces import INATClient, INATDriver
 from pmmux.nat.mapping import (
+    NO_EXTERNAL_ADDRESS,
     DriverContext,
     GatewayFacts,
     Grant,
@@ -33,10 +34,7 @@ _REFUSALS = {
         Reason.NOT_AUTHORIZED,
         "the gateway does not allow this machine to map ports by NAT-PMP",
     ),
-    Result.NETWORK_FAILURE: (
-        Reason.NO_EXTERNAL_ADDRESS,
-        "the gateway has no external address itself; is it online?",
-    ),
+    Result.NETWORK_FAILURE: (NO_EXTERNAL_ADDRESS.reason, NO_EXTERNAL_ADDRESS.text),
     Result.OUT_OF_RESOURCES: (Reason.NO_RESOURCES, "the gateway has no room for another mapping"),
     Result.UNSUPPORTED_OPCODE: (Reason.UNSUPPORTED, "the gateway does not map this kind of port by NAT-PMP"),
 }
@@ -67,11 +65,9 @@ class NATPMPClient:
             natpmp.encode_address_request(), lambda answer: isinstance(answer, AddressAnswer), ""
         )
         assert isinstance(answer, AddressAnswer)
-        return GatewayFacts(
-            "" if answer.address == _UNSPECIFIED else answer.address,
-            "NAT-PMP",
-            self._shows_loss(answer.epoch_seconds),
-        )
+        is_offline = answer.address == _UNSPECIFIED
+        lost = self._shows_loss(answer.epoch_seconds)
+        return GatewayFacts("" if is_offline else answer.address, "NAT-PMP", lost, is_offline)
 
     async def map(self, request: MappingRequest) -> Grant:
         """@see: L{INATClient.map}"""

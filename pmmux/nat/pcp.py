@@ -15,6 +15,7 @@ from pmmux.nat.epoch import EpochWatch
 from pmmux.nat.exchange import GatewayExchange
 from pmmux.nat.interfaces import INATClient, INATDriver
 from pmmux.nat.mapping import (
+    NO_EXTERNAL_ADDRESS,
     DriverContext,
     GatewayFacts,
     Grant,
@@ -36,10 +37,7 @@ _REFUSALS = {
         "the gateway does not allow this machine to map ports by PCP",
     ),
     Result.UNSUPPORTED_OPCODE: (Reason.UNSUPPORTED, "the gateway does not map ports by PCP"),
-    Result.NETWORK_FAILURE: (
-        Reason.NO_EXTERNAL_ADDRESS,
-        "the gateway has no external address itself; is it online?",
-    ),
+    Result.NETWORK_FAILURE: (NO_EXTERNAL_ADDRESS.reason, NO_EXTERNAL_ADDRESS.text),
     Result.NO_RESOURCES: (Reason.NO_RESOURCES, "the gateway has no room for another mapping"),
     Result.UNSUPPORTED_PROTOCOL: (Reason.UNSUPPORTED, "the gateway does not map this kind of port by PCP"),
     Result.USER_EXCEEDED_QUOTA: (Reason.NO_RESOURCES, "this machine has used up its mappings on the gateway"),

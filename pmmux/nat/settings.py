@@ -5,12 +5,12 @@ What is configured: the C{[nat]} section, and the ports wanted on the gateway.
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from attrs import field, frozen, validators
 
+from pmmux.config import values
 from pmmux.config.options import Option
 
 ANY_PORT = 0
@@ -27,22 +27,27 @@ DEFAULT_TIMEOUT_SECONDS = 4.0
 LARGEST_TIMEOUT_SECONDS = 60.0
 DEFAULT_POLL_SECONDS = 45.0
 LARGEST_POLL_SECONDS = 3600.0
-LONGEST_INTERFACE_NAME = 15
+LEAST_TIMEOUT_SECONDS = 0.25
+LEAST_POLL_SECONDS = 1.0
 
-_DURATION = re.compile(r"(\d{1,9})(?:\.(\d{1,6}))?\s*(ms|s|m|h|d)?", re.ASCII)
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+class Observer(Protocol):
+    """A distribution of times."""
+
+    def observe(self, seconds: float) -> None:
+        """Take in how long something took."""
 
 
 class Reporter(Protocol):
-    """What this floor asks of the metric reporter."""
+    """What is asked of the L{pmmux.metrics.reporter.MetricReporter}."""
 
-    def count(self, name: str, value: int = 1, **labels: str) -> None:
+    def count(self, name: str, value: int = 1, /, **labels: str) -> None:
         """Add C{value} to a counter."""
 
-    def duration(self, name: str, seconds: float, **labels: str) -> None:
-        """Record how long something took."""
+    def duration(self, name: str, /, **labels: str) -> Observer:
+        """The distribution of that name."""
 
-    def event(self, name: str, **fields: str) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """Something happened."""
 
 
@@ -105,23 +110,6 @@ class WantedMapping:
         return (self.name, self.transport, self.family)
 
 
-def parse_port(text: str) -> int:
-    """
-    A port number, or C{?} for L{ANY_PORT}.
-
-    @raises ValueError: with what is wrong.
-    """
-    text = text.strip()
-    if text == "?":
-        return ANY_PORT
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_PORT))):
-        raise ValueError("not a port number")
-    port = int(text)
-    if not 1 <= port <= LARGEST_PORT:
-        raise ValueError(f"a port is between 1 and {LARGEST_PORT}")
-    return port
-
-
 def parse_drivers(text: str) -> tuple[str, ...]:
     """
     Names of drivers, separated by commas, the preferred one first.
@@ -140,68 +128,17 @@ def parse_drivers(text: str) -> tuple[str, ...]:
 
 def parse_gateway(text: str) -> str:
     """
-    The gateway's IPv4 address, or C{auto}.
+    The gateway's IPv4 address.
 
     @raises ValueError: with what is wrong.
     """
-    text = text.strip()
-    if text == "auto":
-        return ""
     try:
-        address = ipaddress.IPv4Address(text)
+        address = ipaddress.IPv4Address(text.strip())
     except ValueError:
         raise ValueError("not an IPv4 address") from None
     if address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
         raise ValueError("not the address of one machine")
     return str(address)
-
-
-def parse_interface(text: str) -> str:
-    """
-    The name of a network interface, or C{auto}.
-
-    @raises ValueError: with what is wrong.
-    """
-    text = text.strip()
-    if text == "auto":
-        return ""
-    if not text or len(text) > LONGEST_INTERFACE_NAME or "/" in text or any(c.isspace() for c in text):
-        raise ValueError("not the name of a network interface")
-    return text
-
-
-def parse_switch(text: str) -> bool:
-    """
-    C{yes} or C{no}.
-
-    @raises ValueError: with what is wrong.
-    """
-    switch = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-    value = switch.get(text.strip().lower())
-    if value is None:
-        raise ValueError("neither yes nor no")
-    return value
-
-
-def duration_parser(least: float, largest: float, bare_unit: str) -> Callable[[str], float]:
-    """
-    Make a reader of durations with a unit, such as C{90s} or C{1.5h}.
-
-    @param least: in seconds, inclusive; so is C{largest}.
-    @param bare_unit: the unit of a number without one.
-    """
-
-    def parse(text: str) -> float:
-        found = _DURATION.fullmatch(text.strip())
-        if found is None:
-            raise ValueError("not a duration")
-        whole, fraction, unit = found.groups()
-        seconds = float(f"{whole}.{fraction or 0}") * _UNIT_SECONDS[unit or bare_unit]
-        if not least <= seconds <= largest:
-            raise ValueError(f"between {least:g} and {largest:g} seconds")
-        return seconds
-
-    return parse
 
 
 OPTIONS: Sequence[Option] = (
@@ -214,57 +151,54 @@ OPTIONS: Sequence[Option] = (
     ),
     Option(
         "gateway",
-        parse_gateway,
+        values.optional(parse_gateway, "auto"),
         "an IPv4 address, or auto",
-        default="",
         description="The gateway; by default the one of the default route.",
     ),
     Option(
         "interface",
-        parse_interface,
-        "the name of a network interface, or auto",
-        default="",
+        values.optional(values.name, "all"),
+        "an interface, or all",
         description="The network interface; by default the one of the default route.",
     ),
     Option(
         "lifetime",
-        duration_parser(LEAST_LIFETIME_SECONDS, LARGEST_LIFETIME_SECONDS, "s"),
+        values.duration_between(LEAST_LIFETIME_SECONDS, LARGEST_LIFETIME_SECONDS, values.duration_in_seconds),
         "a duration of 2s to 7d; a bare number is seconds",
         default=DEFAULT_LIFETIME_SECONDS,
         description="How long a mapping lives on the gateway unless it is renewed.",
     ),
     Option(
         "renewal-lead",
-        duration_parser(1.0, LARGEST_LIFETIME_SECONDS, "s"),
-        "a duration from 1s; a bare number is seconds",
+        values.duration_between(0.0, LARGEST_LIFETIME_SECONDS, values.duration_in_seconds),
+        "a duration of up to 7d; a bare number is seconds",
         description="How long before its end a mapping is renewed; by default at half of its lifetime.",
     ),
     Option(
         "strict",
-        parse_switch,
+        values.boolean,
         "yes or no",
         default=True,
         description="Whether a public port given as a number must be that very number.",
     ),
     Option(
         "timeout",
-        duration_parser(0.25, LARGEST_TIMEOUT_SECONDS, "ms"),
+        values.duration_between(LEAST_TIMEOUT_SECONDS, LARGEST_TIMEOUT_SECONDS),
         "a duration of 250ms to 60s; a bare number is milliseconds",
         default=DEFAULT_TIMEOUT_SECONDS,
         description="How long one request to the gateway may stay unanswered.",
     ),
     Option(
         "poll-interval",
-        duration_parser(1.0, LARGEST_POLL_SECONDS, "ms"),
+        values.duration_between(LEAST_POLL_SECONDS, LARGEST_POLL_SECONDS),
         "a duration of 1s to 1h; a bare number is milliseconds",
         default=DEFAULT_POLL_SECONDS,
         description="How often the gateway is asked whether it still knows the mappings.",
     ),
     Option(
         "state-file",
-        str.strip,
+        values.text,
         "a path",
-        default="",
         description="Remembers the mappings made, so that those of a crash are removed at the next start.",
     ),
 )

@@ -17,6 +17,7 @@ from pmmux.nat.announcements import AnnouncementListener
 from pmmux.nat.discovery import Discovery
 from pmmux.nat.interfaces import INATClient, INATDriver
 from pmmux.nat.lease import RETRY_SECONDS, Lease
+from pmmux.nat.leftovers import delete_leftovers
 from pmmux.nat.local_ports import find_free_port
 from pmmux.nat.mapping import (
     DriverContext,
@@ -31,7 +32,7 @@ from pmmux.nat.mapping import (
 from pmmux.nat.report import ProtocolReport
 from pmmux.nat.routes import LinkChoice
 from pmmux.nat.settings import NATSettings, Reporter, WantedMapping
-from pmmux.nat.state import Journal
+from pmmux.nat.state import Journal, MappingRecord
 
 DEBOUNCE_SECONDS = 0.2
 LEAST_REMAP_SECONDS = 1.0
@@ -196,10 +197,11 @@ class Uplink:
         discovery = None
         try:
             while True:
-                discovery = self.discovery = Discovery(self.reactor, self._open_clients(link))
+                discovery = Discovery(self.reactor, self._open_clients(link), self._hear_late_answer)
+                self.discovery = discovery
                 if await discovery.run():
                     failures = 0
-                    await self._clean(link, discovery)
+                    await self._clean(link, discovery.answered())
                     self._become_ready(discovery)
                     await self._poll(discovery)
                     self.is_ready = False
@@ -252,28 +254,30 @@ class Uplink:
             waiter.callback(None)
         self.note_change()
 
-    async def _clean(self, link: Link, discovery: Discovery) -> None:
+    def _hear_late_answer(self) -> None:
+        """One more driver to clean up with, and to try for the ports that the others refused."""
+        link, discovery = self.link, self.discovery
+        if link is None or discovery is None:
+            return
+        cleaned = Deferred.fromCoroutine(self._clean(link, discovery.answered()))
+        cleaned.addCallback(lambda _: self._wake_failed())
+        cleaned.addErrback(self._log_end)
+        self.note_change()
+
+    def _wake_failed(self) -> None:
+        for lease in self.leases.values():
+            if lease.grant is None:
+                lease.wake()
+
+    async def _clean(self, link: Link, clients: Sequence[INATClient]) -> None:
         """Delete what an earlier process left behind, before anything is mapped."""
-        clients = {client.name: client for client in discovery.answered()}
-        for record in self.journal.records():
-            if (record.gateway, record.address) != (link.gateway, link.address):
-                continue
-            client = clients.get(record.driver)
-            if client is None or any(lease.owns(record, link) for lease in self.leases.values()):
-                continue
-            try:
-                await client.unmap(record.to_grant())
-            except NATUnreachable:
-                return
-            except NATRefused as refusal:
-                self.log.info(
-                    "NAT: an earlier mapping of port {port} is left behind: {reason}",
-                    port=record.external_port,
-                    reason=str(refusal),
-                )
-            else:
-                self.reporter.count("portmap.deleted", protocol=client.name)
-            self.journal.forget(record)
+
+        def is_wanted(record: MappingRecord) -> bool:
+            return any(lease.owns(record, link) for lease in self.leases.values())
+
+        deleted = await delete_leftovers(self.journal, link, clients, is_wanted)
+        if deleted:
+            self.reporter.count("portmap.deleted", deleted)
 
     async def _poll(self, discovery: Discovery) -> None:
         """Ask every now and then whether the gateway still knows us, until it no longer answers."""
@@ -352,7 +356,8 @@ class Uplink:
         """Delete at the old gateway, from the old address, where that still goes; then close."""
         if delete and discovery is not None:
             deletions = [
-                Deferred.fromCoroutine(self._delete_at(link, client)) for client in discovery.answered()
+                Deferred.fromCoroutine(delete_leftovers(self.journal, link, (client,), lambda _: False))
+                for client in discovery.answered()
             ]
             expiry = self.reactor.callLater(PARTING_SECONDS, _cancel_all, deletions)
             await DeferredList(deletions, consumeErrors=True)
@@ -360,15 +365,6 @@ class Uplink:
                 expiry.cancel()
         dealing.cancel()
         await dealing
-
-    async def _delete_at(self, link: Link, client: INATClient) -> None:
-        for record in self.journal.records():
-            if (record.gateway, record.address, record.driver) == (link.gateway, link.address, client.name):
-                try:
-                    await client.unmap(record.to_grant())
-                except (NATRefused, NATUnreachable):
-                    continue
-                self.journal.forget(record)
 
     def _forget_waiter(self, waiter: Deferred[None]) -> None:
         if waiter in self._waiters:

@@ -137,7 +137,7 @@ class UPnPClient:
         for grant in grants:
             entry = await device.find(grant.transport, grant.external_port)
             lost = lost or entry is None or not self._is_ours(entry, grant.internal_port)
-        return GatewayFacts(address, device.service_type.rpartition("service:")[2], lost)
+        return GatewayFacts(address, device.service_type.rpartition("service:")[2], lost, not address)
 
     async def _map(self, request: MappingRequest) -> Grant:
         from pmmux.nat.igd import IGDFault

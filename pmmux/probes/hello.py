@@ -8,6 +8,7 @@ C{tls.versions}, C{tls.ech} (C{true}, or absent) and C{tls.ja4}.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from attrs import field, frozen
@@ -43,6 +44,17 @@ class HelloProperties(Mapping[str, str]):
             found = _READERS[name](self)
             if found is None:
                 raise KeyError(name)
+            self._known[name] = found
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The property C{name}, or C{default}; the usual way, so without an exception on the way."""
+        found = self._known.get(name)
+        if found is None:
+            read = _READERS.get(name)
+            found = None if read is None else read(self)
+            if found is None:
+                return default
             self._known[name] = found
         return found
 

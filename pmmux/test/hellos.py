@@ -140,9 +140,24 @@ def client_hello_of(octets: int) -> bytes:
 #: The fields of the example in JA4's own description, which says what its fingerprint is.
 JA4_EXAMPLE_BODY = body(
     cipher_suites=numbers(
-        [GREASE]
-        + [0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F, 0xC02C, 0xC030, 0xCCA9, 0xCCA8, 0xC013, 0xC014]
-        + [0x009C, 0x009D, 0x002F, 0x0035]
+        (
+            GREASE,
+            0x1301,
+            0x1302,
+            0x1303,
+            0xC02B,
+            0xC02F,
+            0xC02C,
+            0xC030,
+            0xCCA9,
+            0xCCA8,
+            0xC013,
+            0xC014,
+            0x009C,
+            0x009D,
+            0x002F,
+            0x0035,
+        )
     ),
     extensions=[
         extension(GREASE),

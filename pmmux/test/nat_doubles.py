@@ -25,13 +25,17 @@ class FakeReporter:
         self.events: list[tuple[str, dict[str, str]]] = []
         self.timed: list[str] = []
 
-    def count(self, name: str, value: int = 1, **labels: str) -> None:
+    def count(self, name: str, value: int = 1, /, **labels: str) -> None:
         self.counted += [(name, labels)] * value
 
-    def duration(self, name: str, seconds: float, **labels: str) -> None:
+    def duration(self, name: str, /, **labels: str) -> FakeReporter:
         self.timed.append(name)
+        return self
 
-    def event(self, name: str, **fields: str) -> None:
+    def observe(self, seconds: float) -> None:
+        assert seconds >= 0
+
+    def event(self, name: str, /, **fields: Any) -> None:
         self.events.append((name, fields))
 
     def counts(self, name: str) -> int:

@@ -158,8 +158,10 @@ class PropertyTests(SynchronousTestCase):
             if probe.transport != "tcp":
                 continue
             verdict = probe.inspect(b"")
-            while verdict.matched is None and verdict.octets_needed <= len(sample):
-                verdict = probe.inspect(sample[: verdict.octets_needed])
+            seen = 0
+            while verdict.matched is None and seen < verdict.octets_needed <= len(sample):
+                seen = verdict.octets_needed
+                verdict = probe.inspect(sample[:seen])
             if not verdict.matched:
                 problems.append(
                     f"{samples_name(probe)} asks for {verdict.octets_needed} of the {len(sample)}"

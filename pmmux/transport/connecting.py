@@ -36,6 +36,15 @@ def literal_address(host: str, port: int) -> Address | None:
     return Address(host, port)
 
 
+def _address_of(target: Any) -> Address | None:
+    if target.unix_path is not None:
+        return Address(target.unix_path, 0, "unix")
+    return literal_address(target.host, target.port)
+
+
+_UNKNOWN = object()
+
+
 @implementer(IResolutionReceiver)
 class _Collector:
     """Collects what the reactor's resolver finds."""
@@ -117,6 +126,8 @@ class Connector:
         self._reactor = reactor
         self._data_path = data_path
         self._names = NameCache(reactor)
+        # Bounded by the targets that the configuration has.
+        self._literals: dict[Any, Any] = {}
 
     async def connect(self, target: Any, timeout_seconds: float) -> Any:
         """
@@ -126,9 +137,9 @@ class Connector:
         @return: the upstream's stream.
         @raises UpstreamError: none of its addresses could be reached within the time-out.
         """
-        if target.unix_path is not None:
-            return await self._data_path.connect(Address(target.unix_path, 0, "unix"), timeout_seconds)
-        literal = literal_address(target.host, target.port)
+        literal = self._literals.get(target, _UNKNOWN)
+        if literal is _UNKNOWN:
+            literal = self._literals[target] = _address_of(target)
         if literal is not None:
             return await self._data_path.connect(literal, timeout_seconds)
         attempt: Deferred[Any] = Deferred.fromCoroutine(self._connect_by_name(target, timeout_seconds))

@@ -47,10 +47,8 @@ class PortableDataPath:
 
     def accept(self, descriptor: socket.socket, build: Callable[[], Any]) -> None:
         """Take over an accepted socket."""
-        if descriptor.family != socket.AF_UNIX:
-            descriptor.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            descriptor.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:
+            descriptor.setblocking(False)
             # The reactor takes a duplicate of its own.
             self._reactor.adoptStreamConnection(descriptor.fileno(), descriptor.family, _OneProtocol(build))
         finally:

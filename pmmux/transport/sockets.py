@@ -8,9 +8,10 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from typing import Any
 
 from pmmux.errors import ListenError
-from pmmux.model import Address
+from pmmux.model import Address, Client
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"
@@ -34,6 +35,41 @@ def address_of(name: object, family: int) -> Address:
         return Address(name[0], name[1])
     path = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
     return Address(path, 0, "unix")
+
+
+class AcceptedClient(Client):
+    """
+    The client of an accepted socket; its addresses are made when they are asked for.
+    """
+
+    __slots__ = ("_family", "_local", "_peer", "_remote", "_sock")
+
+    def __init__(self, sock: Any, peer: object, family: int, local: Address | None) -> None:
+        """
+        @param peer: the peer's name, from C{accept}.
+        @param local: the address it wrote to where that is known, else it is asked of C{sock}.
+        """
+        self._sock = sock
+        self._peer = peer
+        self._family = family
+        self._local = local
+        self._remote: Address | None = None
+
+    transport = "tcp"
+
+    @property
+    def remote(self) -> Address:  # type: ignore[override]
+        """The client's address."""
+        if self._remote is None:
+            self._remote = address_of(self._peer, self._family)
+        return self._remote
+
+    @property
+    def local(self) -> Address:  # type: ignore[override]
+        """The address the client wrote to."""
+        if self._local is None:
+            self._local = address_of(self._sock.getsockname(), self._family)
+        return self._local
 
 
 def open_stream_sockets(
@@ -85,6 +121,9 @@ def _open_tcp(listener: str, host: str, port: int, dual_stack: bool, backlog: in
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
+        # What is accepted inherits these, where a system call for each would cost more.
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         opened.setblocking(False)
         opened.bind(where)
         opened.listen(backlog)

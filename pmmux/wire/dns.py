@@ -25,6 +25,9 @@ RECURSION_DESIRED_BIT = 0x0100
 RECURSION_AVAILABLE_BIT = 0x0080
 RESERVED_BIT = 0x0040
 RCODE_MASK = 0x000F
+REFUSED_LOW_BITS = RECURSION_AVAILABLE_BIT | RESERVED_BIT | RCODE_MASK
+"""What is set in no query nor announcement: most of what is not DNS has some of them."""
+FLAGS_END = 4
 
 OPCODE_QUERY = 0
 OPCODE_NOTIFY = 4
@@ -122,11 +125,11 @@ def parse_message(datagram: bytes) -> Message | None:
 
     @return: C{None} where it is neither.
     """
-    if len(datagram) <= HEADER.size:
+    if len(datagram) <= HEADER.size or datagram[FLAGS_END - 1] & REFUSED_LOW_BITS:
         return None
     identifier, flags, *counts = HEADER.unpack_from(datagram)
     opcode = flags >> OPCODE_SHIFT & OPCODE_MASK
-    if opcode not in OPCODE_NAMES or flags & (RCODE_MASK | RESERVED_BIT | RECURSION_AVAILABLE_BIT):
+    if opcode not in OPCODE_NAMES:
         return None
     may_be_multicast = identifier == 0 and not flags & RECURSION_DESIRED_BIT and opcode == OPCODE_QUERY
     is_response = bool(flags & RESPONSE_BIT)

@@ -17,6 +17,7 @@ PAYLOAD_HEADER_OCTETS = 4
 PAYLOAD_LIMIT = 64
 NO_PAYLOAD = 0
 
+VERSION_OFFSET = 17
 VERSION_1 = 0x10
 VERSION_2 = 0x20
 FLAG_ENCRYPTED = 0x01
@@ -60,9 +61,12 @@ def parse_message(datagram: bytes) -> Message | None:
     @return: C{None} where it is anything else, ESP too.
     """
     is_nat_traversal = datagram[: len(NON_ESP_MARKER)] == NON_ESP_MARKER
-    message = datagram[len(NON_ESP_MARKER) :] if is_nat_traversal else datagram
-    if len(message) < HEADER.size + PAYLOAD_HEADER_OCTETS:
+    start = len(NON_ESP_MARKER) if is_nat_traversal else 0
+    if len(datagram) < start + HEADER.size + PAYLOAD_HEADER_OCTETS:
         return None
+    if datagram[start + VERSION_OFFSET] not in (VERSION_1, VERSION_2):
+        return None
+    message = datagram[start:]
     initiator, responder, payload, version, exchange, flags, number, length = HEADER.unpack_from(message)
     if length != len(message) or not initiator:
         return None
@@ -73,7 +77,7 @@ def parse_message(datagram: bytes) -> Message | None:
         if payload != SECURITY_ASSOCIATION_1 or not _are_payloads(message, payload, PAYLOADS_1):
             return None
         return Message("1", name, is_nat_traversal)
-    if version != VERSION_2 or flags not in FLAGS_VERSION_2:
+    if flags not in FLAGS_VERSION_2:
         return None
     if not responder:
         name = OPENING_2.get(exchange)

@@ -132,4 +132,4 @@ def _is_private(datagram: bytes) -> bool:
     if not items:
         # Without items there is padding at most, which differs between versions in length.
         return not size and not any(datagram[PRIVATE_HEADER.size :])
-    return 0 < items * size <= PRIVATE_ITEMS_LIMIT_OCTETS
+    return bool(0 < items * size <= PRIVATE_ITEMS_LIMIT_OCTETS)

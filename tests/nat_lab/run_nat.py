@@ -27,13 +27,16 @@ def say(kind: str, **fields: Any) -> None:
 
 
 class Reporter:
-    def count(self, name: str, value: int = 1, **labels: str) -> None:
+    def count(self, name: str, value: int = 1, /, **labels: str) -> None:
         say("count", name=name, value=value, labels=labels)
 
-    def duration(self, name: str, seconds: float, **labels: str) -> None:
-        say("duration", name=name, labels=labels)
+    def duration(self, name: str, /, **labels: str) -> Reporter:
+        return self
 
-    def event(self, name: str, **fields: str) -> None:
+    def observe(self, seconds: float) -> None:
+        say("duration", seconds=seconds)
+
+    def event(self, name: str, /, **fields: Any) -> None:
         say("event", name=name, fields=fields)
 
 

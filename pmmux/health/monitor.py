@@ -1,0 +1,335 @@
+"""The health monitor: which backend is checked how, and the status that follows from all of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pmmux.health.ejection import Ejections
+from pmmux.health.machine import Tally
+from pmmux.health.options import OBSERVED_ONLY
+from pmmux.health.plan import Plan, applicable, plan_of
+from pmmux.health.slow_start import SlowStart
+from pmmux.health.watch import Outcome, Watch
+from pmmux.interfaces import IHealthCheckable, IHealthMonitor
+from pmmux.members import Member
+from pmmux.model import SectionValues, Status
+
+# Below the descriptors that accepting leaves in reserve: RESERVED_DESCRIPTORS.
+CHECKS_AT_A_TIME = 128
+# First checks begin so far apart, and keep that distance from interval to interval.
+START_SPACING_SECONDS = 0.01
+# The golden ratio's fraction: its multiples spread evenly, however many there are.
+_SPREAD = 0.6180339887498949
+
+_LIFECYCLE = frozenset({Status.DRAINING, Status.STOPPED})
+
+
+@frozen(slots=True)
+class HealthReport:
+    """
+    What is known of one backend's health at one moment.
+
+    @ivar check: the section's name; empty where no section applies.
+    @ivar error: why the last check failed; empty where it passed.
+    @ivar age_seconds: how long ago the last check ended; C{None} where there was none.
+    @ivar duration_seconds: how long it took.
+    @ivar ejected_seconds: how long it will still be left out because of clients' connections; 0 for
+        not at all.
+    @ivar ejections: how often it was left out, as it counts for the next time.
+    """
+
+    backend: str
+    check: str
+    status: Status
+    consecutive_failures: int
+    consecutive_successes: int
+    error: str
+    age_seconds: float | None
+    duration_seconds: float
+    ejected_seconds: float
+    ejections: int
+
+
+@define(slots=True, eq=False)
+class _Record:
+    """One member with what is known of it."""
+
+    member: Member
+    plan: Plan | None = None
+    watch: Watch | None = None
+    tally: Tally = field(factory=Tally)
+    error: str = ""
+    ended_at: float | None = None
+    seconds: float = 0.0
+    shown: Status | None = None
+
+
+@implementer(IHealthMonitor)
+class HealthMonitor:
+    """
+    Checks the router's members and keeps C{Member.status}, which routing reads.
+
+    A member's status is that of its checks, unless clients' connections had it ejected; the
+    router's own statuses, draining and stopped, are never touched.
+
+    @ivar is_observing: whether any backend's connections count, so that telling of them is of use.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        services: Any,
+        router: Any,
+        checks: Mapping[str, Any],
+        sections: Iterable[SectionValues] = (),
+    ) -> None:
+        """
+        @param services: L{pmmux.registry.Services}
+        @param router: has C{members()}, and C{watch(watcher)}, which calls C{watcher(event, member)}
+            with C{"added"} or C{"removed"} (a replacement is one of each), and returns what ends that.
+        @param checks: L{pmmux.checks.interfaces.IHealthCheck} by name.
+        @param sections: the C{health-check} sections, in definition order.
+        """
+        self.is_observing = False
+        self._services = services
+        self._clock = services.reactor
+        self._reporter = services.reporter
+        self._router = router
+        self._checks = checks
+        self._plans = [plan_of(section) for section in sections]
+        self._records: dict[Member, _Record] = {}
+        self._ending: set[Deferred[None]] = set()
+        self._room = DeferredSemaphore(CHECKS_AT_A_TIME)
+        self._slow_start = SlowStart(self._clock)
+        self._ejections = Ejections(self._clock, router.members, self._ejection_changed)
+        self._numbers = itertools.count()
+        self._unwatch: Any = None
+
+    def start(self) -> None:
+        """Check from now on, what the router has and what it will have."""
+        self._unwatch = self._router.watch(self._member_changed)
+        for member in self._router.members():
+            self._records[member] = _Record(member)
+        for record in self._records.values():
+            self._assign(record)
+
+    async def stop(self) -> None:
+        """Check no more; returns when no check, no socket and no timer of it is left."""
+        unwatch, self._unwatch = self._unwatch, None
+        if unwatch is None:
+            return
+        unwatch()
+        for record in self._records.values():
+            self._end_watch(record)
+        self._records.clear()
+        self._ejections.stop()
+        self._slow_start.stop()
+        self.is_observing = False
+        if self._ending:
+            await DeferredList(tuple(self._ending))
+
+    def status(self, name: str) -> Status:
+        """See L{IHealthMonitor}."""
+        return next((member.status for member in self._records if member.name == name), Status.UNKNOWN)
+
+    def reports(self) -> tuple[HealthReport, ...]:
+        """What is known of each backend, in definition order."""
+        records = (self._records.get(member) for member in self._router.members())
+        return tuple(self._report(record) for record in records if record is not None)
+
+    def sections(self) -> tuple[SectionValues, ...]:
+        """The C{health-check} sections in force."""
+        return tuple(plan.section for plan in self._plans)
+
+    def add_check(self, section: SectionValues) -> None:
+        """
+        Check by C{section} too; in the place of the one of its name, where there is one.
+
+        The backends it now applies to are checked anew; what is known of them stays.
+        """
+        plan = plan_of(section)
+        known = next((at for at, each in enumerate(self._plans) if each.name == plan.name), None)
+        if known is None:
+            self._plans.append(plan)
+        else:
+            self._plans[known] = plan
+        self._reporter.event("health_check.added", check=plan.name)
+        self._assign_all()
+
+    def remove_check(self, name: str) -> None:
+        """
+        Check by the section C{name} no more. A backend that no other applies to is unknown then.
+
+        @raises KeyError: there is none of that name.
+        """
+        known = next((plan for plan in self._plans if plan.name == name), None)
+        if known is None:
+            raise KeyError(name)
+        self._plans.remove(known)
+        self._reporter.event("health_check.removed", check=name)
+        self._assign_all()
+
+    # What clients' connections tell. Each is harmless for a member that is not observed.
+
+    def connect_failed(self, member: Member) -> None:
+        """C{member} could not be connected to, for a client."""
+        self._ejections.connect_failed(member)
+
+    def connected(self, member: Member) -> None:
+        """C{member} was connected to."""
+        self._ejections.connected(member)
+
+    def early_reset(self, member: Member) -> None:
+        """C{member} reset a client's connection before its first octet."""
+        self._ejections.early_reset(member)
+
+    def answered(self, member: Member) -> None:
+        """C{member} sent an octet, or ended a connection in order."""
+        self._ejections.answered(member)
+
+    # Who is checked how.
+
+    def _member_changed(self, event: str, member: Member) -> None:
+        if event == "added":
+            record = self._records[member] = _Record(member)
+            self._assign(record)
+        else:
+            removed = self._records.pop(member, None)
+            if removed is not None:
+                self._end_watch(removed)
+                self._ejections.observe(member, None)
+                self._slow_start.end(member)
+
+    def _assign_all(self) -> None:
+        if self._unwatch is not None:
+            for record in self._records.values():
+                self._assign(record)
+
+    def _assign(self, record: _Record) -> None:
+        member = record.member
+        plan = applicable(self._plans, member.backend.spec.protocol, member.name)
+        if plan == record.plan and plan is not None:
+            return
+        self._end_watch(record)
+        record.plan = plan
+        self._ejections.observe(member, None if plan is None else plan.ejection)
+        self.is_observing = any(each.ejection is not None for each in self._plans)
+        if plan is None or not self._begin_watch(record, plan):
+            record.tally.reset()
+            record.error = ""
+        self._apply(record, "its health is looked at in another way now")
+
+    def _begin_watch(self, record: _Record, plan: Plan) -> bool:
+        """@return: whether it is checked now."""
+        backend = record.member.backend
+        if plan.kind == OBSERVED_ONLY or not IHealthCheckable.providedBy(backend):
+            return False
+        check = self._checks.get(plan.kind or backend.default_check)
+        if check is None:
+            self.log.error(
+                "backend {backend} cannot be checked: there is no check {kind}",
+                backend=record.member.name,
+                kind=plan.kind or backend.default_check,
+            )
+            return False
+        target = plan.target(backend.health_target)
+
+        def run() -> Coroutine[Any, Any, None]:
+            coroutine: Coroutine[Any, Any, None] = check.run(target, plan.section, self._services)
+            return coroutine
+
+        watch = record.watch = Watch(
+            self._clock, self._room, run, lambda outcome: self._checked(record, plan, outcome)
+        )
+        spread_seconds = min(plan.interval_seconds, START_SPACING_SECONDS * len(self._records))
+        offset_seconds = next(self._numbers) * _SPREAD % 1.0 * spread_seconds
+        watch.start(plan.initial_delay_seconds + offset_seconds, plan.interval_seconds, plan.timeout_seconds)
+        return True
+
+    def _end_watch(self, record: _Record) -> None:
+        watch, record.watch = record.watch, None
+        if watch is None:
+            return
+        ending = watch.stop()
+        self._ending.add(ending)
+        ending.addBoth(lambda _: self._ending.discard(ending))
+
+    # What follows from it.
+
+    def _checked(self, record: _Record, plan: Plan, outcome: Outcome) -> None:
+        member, tally = record.member, record.tally
+        record.error = outcome.error
+        record.seconds = outcome.seconds
+        record.ended_at = self._clock.seconds()
+        result = "failed" if outcome.error else "passed"
+        if outcome.error:
+            tally.failed(plan.failure_threshold)
+        else:
+            tally.passed(plan.recovery_threshold)
+            self._ejections.readmit(member)
+        reporter, name = self._reporter, member.name
+        reporter.counter("backend.health_check.total", backend=name, result=result).add(1)
+        reporter.duration("backend.health_check.duration", backend=name).observe(outcome.seconds)
+        reporter.gauge("backend.health_check.consecutive_failures", backend=name).set(tally.failures)
+        reporter.gauge("backend.health_check.consecutive_successes", backend=name).set(tally.successes)
+        self._apply(record, outcome.error or "the check passed")
+
+    def _ejection_changed(self, member: Member, reason: str) -> None:
+        record = self._records.get(member)
+        if record is not None:
+            self._apply(record, reason or "no longer left out")
+
+    def _apply(self, record: _Record, reason: str) -> None:
+        member = record.member
+        before = member.status
+        if before in _LIFECYCLE:
+            return
+        status = Status.UNHEALTHY if self._ejections.is_ejected(member) else record.tally.status
+        if status is not before:
+            member.status = status
+            self._tell(member, before, reason)
+            if not status.is_offered:
+                self._slow_start.end(member)
+            elif before is Status.UNHEALTHY and record.plan is not None:
+                self._slow_start.begin(member, record.plan.slow_start_seconds)
+        if status is not record.shown:
+            if record.shown is not None:
+                self._gauge(member, record.shown).set(0)
+            record.shown = status
+            self._gauge(member, status).set(1)
+
+    def _gauge(self, member: Member, status: Status) -> Any:
+        return self._reporter.gauge("backend.status", backend=member.name, status=status.value)
+
+    def _tell(self, member: Member, before: Status, reason: str) -> None:
+        change = {
+            "backend": member.name,
+            "status": member.status.value,
+            "before": before.value,
+            "reason": reason,
+        }
+        self.log.info("backend {backend} is {status}, was {before}: {reason}", **change)
+        self._reporter.event("backend.status", **change)
+
+    def _report(self, record: _Record) -> HealthReport:
+        member, ended_at = record.member, record.ended_at
+        return HealthReport(
+            member.name,
+            "" if record.plan is None else record.plan.name,
+            member.status,
+            record.tally.failures,
+            record.tally.successes,
+            record.error,
+            None if ended_at is None else self._clock.seconds() - ended_at,
+            record.seconds,
+            self._ejections.seconds_left(member),
+            self._ejections.times(member),
+        )

@@ -1,0 +1,358 @@
+"""How connections end: half-closes, resets, servers that close at once, and shutting down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, one_upstream, read_all, read_exactly, reset
+from tests.support.peers import Peer, answer_with, echo
+from tests.support.process import Pmmux, descriptors
+from tests.support.waiting import wait_for
+
+ANSWER = os.urandom(32 * 1024)
+BIG = os.urandom(4 << 20)
+
+
+class ClosingAtOnceTests:
+    """The scenarios of the reference's own load tests: a server answers 32 KiB and closes at once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.peer = Peer(self, answer_with(ANSWER))
+        self.pmmux = self.start(one_upstream(self.peer.port))
+        self.before = descriptors(self.pmmux.pid)["socket"]
+
+    def fetch(self, _: int = 0) -> bool:
+        with socket.create_connection(("127.0.0.1", self.pmmux.port), timeout=20) as client:
+            client.sendall(b"give\n")
+            return read_all(client) == ANSWER
+
+    def fetch_at_once(self, count: int) -> None:
+        with ThreadPoolExecutor(count) as pool:
+            self.assertEqual(list(pool.map(self.fetch, range(count))), [True] * count)
+
+    def check_all(self, count: int) -> None:
+        finished = self.pmmux.wait_finished(count)
+        self.assertEqual(self.pmmux.outcomes(), {"closed": count})
+        self.assertEqual({event["octets_from_upstream"] for event in finished}, {len(ANSWER)})
+        self.assertEqual(self.peer.faults, [])
+        self.wait_closed(self.pmmux, self.before)
+
+    def test_hundred_in_sequence(self) -> None:
+        for _ in range(100):
+            self.assertTrue(self.fetch())
+        self.check_all(100)
+
+    def test_five_bursts_of_ten(self) -> None:
+        for _ in range(5):
+            self.fetch_at_once(10)
+            time.sleep(0.05)
+        self.check_all(50)
+
+    def test_fifty_at_once(self) -> None:
+        self.fetch_at_once(50)
+        self.check_all(50)
+
+    def test_ramp(self) -> None:
+        for count in (1, 2, 5, 10, 20):
+            self.fetch_at_once(count)
+        self.check_all(38)
+
+    def test_fifty_intermittent(self) -> None:
+        for pause in range(50):
+            self.assertTrue(self.fetch())
+            time.sleep(0.002 * (pause % 10))
+        self.check_all(50)
+
+
+class FastClosingAtOnceTests(ClosingAtOnceTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableClosingAtOnceTests(ClosingAtOnceTests, OnPortablePath, PmmuxCase):
+    pass
+
+
+class HalfCloseTests:
+    """One side's end of data is the other's, and nothing else."""
+
+    def relay(self, more: str = "") -> tuple[Pmmux, socket.socket, socket.socket]:
+        """A connection through pmmux. @return: with both its ends."""
+        listening = self.listen()
+        pmmux = self.start(one_upstream(listening.getsockname()[1], more))
+        client = self.connect(pmmux)
+        client.sendall(b"hello")
+        upstream = self.accept(listening)
+        self.assertEqual(read_exactly(upstream, 5), b"hello")
+        return pmmux, client, upstream
+
+    def test_client_ends_first(self) -> None:
+        pmmux, client, upstream = self.relay()
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(upstream.recv(1), b"")
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(upstream.sendall, BIG)
+            self.assertEqual(read_exactly(client, len(BIG)), BIG)
+            sent.result(20)
+        upstream.sendall(b"the last")
+        upstream.close()
+        self.assertEqual(read_all(client), b"the last")
+        (line,) = pmmux.wait_finished(1)
+        self.assertEqual(
+            (line["outcome"], line["octets_from_client"], line["octets_from_upstream"]),
+            ("closed", 5, len(BIG) + 8),
+        )
+
+    def test_upstream_ends_first(self) -> None:
+        pmmux, client, upstream = self.relay()
+        upstream.sendall(b"bye")
+        upstream.shutdown(socket.SHUT_WR)
+        self.assertEqual(read_all(client), b"bye")
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(client.sendall, BIG)
+            self.assertEqual(read_exactly(upstream, len(BIG)), BIG)
+            sent.result(20)
+        client.sendall(b"the last")
+        client.close()
+        self.assertEqual(read_all(upstream), b"the last")
+        (line,) = pmmux.wait_finished(1)
+        self.assertEqual(
+            (line["outcome"], line["octets_from_client"], line["octets_from_upstream"]),
+            ("closed", 5 + len(BIG) + 8, 3),
+        )
+
+    def test_end_within_the_preview(self) -> None:
+        # The client has said everything and ended before pmmux looked, and before it was routed.
+        peer = Peer(self, lambda sock: sock.sendall(read_all(sock)[::-1] * 3))
+        pmmux = self.start(one_upstream(peer.port))
+        for _ in range(20):
+            client = self.connect(pmmux)
+            client.sendall(b"abc")
+            client.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(client), b"cbacbacba")
+        self.assertEqual({line["outcome"] for line in pmmux.wait_finished(20)}, {"closed"})
+
+    def test_end_while_undecided(self) -> None:
+        peer = Peer(self, lambda sock: sock.sendall(read_all(sock)[::-1]))
+        pmmux = self.start(
+            one_upstream(peer.port, condition="preview = hex:616263646566") + "[backend rest]\nprotocol = noop\n"
+        )
+        client = self.connect(pmmux)
+        client.sendall(b"abc")
+        time.sleep(0.2)
+        client.sendall(b"def")
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(read_all(client), b"fedcba")
+
+    def test_end_while_a_slow_reader_has_much_to_read(self) -> None:
+        pmmux, client, upstream = self.relay()
+        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with ThreadPoolExecutor(1) as pool:
+
+            def send_and_end() -> None:
+                client.sendall(BIG)
+                client.shutdown(socket.SHUT_WR)
+
+            pool.submit(send_and_end)
+            time.sleep(0.5)
+            self.assertEqual(read_all(upstream), BIG)
+        upstream.sendall(b"got it")
+        upstream.close()
+        self.assertEqual(read_all(client), b"got it")
+
+    def test_both_end_at_the_same_time(self) -> None:
+        _, client, upstream = self.relay()
+        for end, other in ((client, upstream), (upstream, client)):
+            end.sendall(b"x" * 1000)
+            end.shutdown(socket.SHUT_WR)
+            del other
+        self.assertEqual(len(read_all(client)), 1000)
+        self.assertEqual(len(read_all(upstream)), 1000)
+
+    def test_upstream_that_speaks_and_ends_at_once(self) -> None:
+        peer = Peer(self, lambda sock: sock.sendall(b"220 not now\r\n"))
+        pmmux = self.start(one_upstream(peer.port))
+        for _ in range(20):
+            self.assertEqual(read_all(self.connect(pmmux)), b"220 not now\r\n")
+
+
+class FastHalfCloseTests(HalfCloseTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableHalfCloseTests(HalfCloseTests, OnPortablePath, PmmuxCase):
+    pass
+
+
+class ResetTests:
+    """A reset is passed on as one."""
+
+    def relay(self) -> tuple[Pmmux, socket.socket, socket.socket]:
+        listening = self.listen()
+        pmmux = self.start(one_upstream(listening.getsockname()[1]))
+        client = self.connect(pmmux)
+        client.sendall(b"hello")
+        upstream = self.accept(listening)
+        self.assertEqual(read_exactly(upstream, 5), b"hello")
+        upstream.sendall(b"yes")
+        self.assertEqual(read_exactly(client, 3), b"yes")
+        return pmmux, client, upstream
+
+    def check_outcome(self, pmmux: Pmmux, outcome: str) -> None:
+        (line,) = pmmux.wait_finished(1)
+        self.assertEqual(line["outcome"], outcome)
+
+    def test_by_client(self) -> None:
+        pmmux, client, upstream = self.relay()
+        reset(client)
+        self.assert_reset(upstream)
+        self.check_outcome(pmmux, "reset-by-client")
+
+    def test_by_upstream(self) -> None:
+        pmmux, client, upstream = self.relay()
+        reset(upstream)
+        self.assert_reset(client)
+        self.check_outcome(pmmux, "reset-by-upstream")
+
+    def test_by_client_after_its_end(self) -> None:
+        pmmux, client, upstream = self.relay()
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(upstream.recv(1), b"")
+        reset(client)
+        # Its data had ended before; what tells is that nothing can be sent any more.
+        with self.assertRaises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(100):
+                upstream.sendall(b"x")
+                time.sleep(0.02)
+        self.check_outcome(pmmux, "reset-by-client")
+
+    def test_by_upstream_after_its_end(self) -> None:
+        pmmux, client, upstream = self.relay()
+        upstream.shutdown(socket.SHUT_WR)
+        self.assertEqual(client.recv(1), b"")
+        reset(upstream)
+        with self.assertRaises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(100):
+                client.sendall(b"x")
+                time.sleep(0.02)
+        self.check_outcome(pmmux, "reset-by-upstream")
+
+    def test_by_client_while_the_upstream_does_not_read(self) -> None:
+        pmmux, client, upstream = self.relay()
+        client.setblocking(False)
+        sent = 0
+        try:
+            while True:
+                sent += client.send(BIG)
+        except BlockingIOError:
+            pass
+        reset(client)
+        with self.assertRaises(ConnectionResetError):
+            read_all(upstream)
+        self.check_outcome(pmmux, "reset-by-client")
+
+    def test_while_undecided(self) -> None:
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port, condition="detect = tls"))
+        client = self.connect(pmmux)
+        client.sendall(b"\x16\x03\x01")
+        time.sleep(0.1)
+        reset(client)
+        self.check_outcome(pmmux, "client-gone")
+        self.assertEqual(peer.served, 0)
+
+
+class FastResetTests(ResetTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableResetTests(ResetTests, OnPortablePath, PmmuxCase):
+    pass
+
+
+class ShutdownTests:
+    """SIGTERM: nothing new is accepted, what there is may end, and what does not is closed."""
+
+    def test_under_load_no_octet_is_lost(self) -> None:
+        def serve(sock: socket.socket) -> None:
+            sock.recv(100)
+            for start in range(0, len(BIG), 1 << 17):
+                sock.sendall(BIG[start : start + (1 << 17)])
+                time.sleep(0.03)
+
+        peer = Peer(self, serve)
+        pmmux = self.start(one_upstream(peer.port, "drain-timeout = 20s"))
+        clients = [self.connect(pmmux) for _ in range(10)]
+        for client in clients:
+            client.sendall(b"give")
+            self.assertEqual(read_exactly(client, 1000), BIG[:1000])
+        pmmux.send_signal(signal.SIGTERM)
+        wait_for(lambda: not self.accepts(pmmux), "the listener closed")
+        with ThreadPoolExecutor(10) as pool:
+            for found in pool.map(read_all, clients):
+                self.assertTrue(found == BIG[1000:])
+        for client in clients:
+            client.close()
+        self.assertEqual(pmmux.wait(), 0)
+        self.assertEqual(pmmux.outcomes(), {"closed": 10})
+
+    def test_what_does_not_end_is_closed(self) -> None:
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port, "drain-timeout = 1s"))
+        relayed, silent = self.connect(pmmux), self.connect(pmmux)
+        relayed.sendall(b"hello")
+        self.assertEqual(read_exactly(relayed, 5), b"hello")
+        started_at = time.monotonic()
+        pmmux.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        relayed.sendall(b"still")
+        self.assertEqual(read_exactly(relayed, 5), b"still")
+        self.assertEqual(pmmux.wait(), 0)
+        self.assertTrue(0.9 <= time.monotonic() - started_at <= 5)
+        self.assert_ended(relayed)
+        self.assert_ended(silent)
+        self.assertEqual(pmmux.outcomes(), {"drain-timeout": 2})
+
+    def test_undecided_is_closed_too(self) -> None:
+        pmmux = self.start(one_upstream(1, "drain-timeout = 500", "detect = tls"))
+        silent, begun = self.connect(pmmux), self.connect(pmmux)
+        begun.sendall(b"\x16")
+        time.sleep(0.2)
+        self.assertEqual(pmmux.stop(), 0)
+        self.assert_ended(silent)
+        self.assert_ended(begun)
+        self.assertEqual(pmmux.outcomes(), {"drain-timeout": 2})
+
+    def test_second_signal_hurries(self) -> None:
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port, "drain-timeout = 60s"))
+        client = self.connect(pmmux)
+        client.sendall(b"hello")
+        read_exactly(client, 5)
+        pmmux.send_signal(signal.SIGTERM)
+        wait_for(lambda: not self.accepts(pmmux), "the listener closed")
+        self.assertEqual(pmmux.stop(signal.SIGINT, 5), 0)
+
+    def test_idle_process_ends_at_once(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            pmmux = self.start(one_upstream(1, "drain-timeout = 60s"))
+            self.assertEqual(pmmux.stop(number, 5), 0)
+
+    def accepts(self, pmmux: Pmmux) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", pmmux.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+class FastShutdownTests(ShutdownTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableShutdownTests(ShutdownTests, OnPortablePath, PmmuxCase):
+    pass
