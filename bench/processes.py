@@ -186,5 +186,5 @@ def await_ready(child: Child, is_ready: Callable[[], bool], timeout_seconds: flo
         if not child.is_alive:
             raise StartError(f"ended with status {child.process.returncode}: {child.last_words()}")
         if time.monotonic() > end:
-            raise StartError(f"not ready after {timeout_seconds:g} s: {child.last_words()}")
+            raise StartError(f"not ready after {timeout_seconds:.0f} s")
         time.sleep(POLL_SECONDS)

@@ -25,6 +25,8 @@ from pmmux.router import Router
 from pmmux.transport.relaying import RelayLimits
 from pmmux.transport.timeouts import ProgressWheel, Timeout, TimeoutQueue
 
+CLIENT_GONE_DETAIL = "the client closed before it was routed"
+
 
 @frozen(slots=True)
 class CourseSettings:
@@ -225,6 +227,8 @@ class Course:
             except RouteError as refused:
                 if excluded and refused.outcome == errors.OUTCOME_NO_BACKEND:
                     raise RouteError(errors.OUTCOME_CONNECT_FAILED, trace.attempts[-1].error) from None
+                if connection.stream.lost is not None:
+                    raise RouteError(errors.OUTCOME_CLIENT_GONE, CLIENT_GONE_DETAIL) from None
                 raise
             finally:
                 self.detected = inspection.detected()
@@ -232,7 +236,7 @@ class Course:
             trace.selection_seconds += services.clock.seconds() - started_at
             services.selection_duration.observe(trace.selection_seconds)
             if connection.stream.lost is not None:
-                raise RouteError(errors.OUTCOME_CLIENT_GONE, "the client closed before it was routed")
+                raise RouteError(errors.OUTCOME_CLIENT_GONE, CLIENT_GONE_DETAIL)
             try:
                 await self._open(member)
                 return

@@ -22,6 +22,7 @@ from pmmux.model import SectionValues
 
 OUTPUT_LIMIT_OCTETS = 1024
 SHOWN_CHARACTERS = 200
+LAST_WORDS_SECONDS = 0.1
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -42,9 +43,11 @@ class _Program(ProcessProtocol):
 
     transport: Any
 
-    def __init__(self) -> None:
-        self.ended: Deferred[Failure] = Deferred()
+    def __init__(self, reactor: Any) -> None:
+        self.ended: Deferred[Any] = Deferred()
         self.output = b""
+        self._reactor = reactor
+        self._closing: Any = None
 
     def connectionMade(self) -> None:
         """There is nothing for it to read."""
@@ -58,13 +61,15 @@ class _Program(ProcessProtocol):
     errReceived = outReceived
 
     def processExited(self, reason: Failure) -> None:
-        """Do not wait for those to whom it may have left its output."""
-        self.transport.loseConnection()
+        """Read what it said last, but do not wait for those to whom it may have left its output."""
+        self._closing = self._reactor.callLater(LAST_WORDS_SECONDS, self.transport.loseConnection)
 
     def processEnded(self, reason: Failure) -> None:
         """It is gone, and its pipes are closed."""
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         if not self.ended.called:
-            self.ended.callback(reason)
+            self.ended.callback(reason.value)
 
 
 @implementer(IHealthCheck)
@@ -94,7 +99,7 @@ class ExecCheck:
     async def run(self, target: Any, check: SectionValues, services: Any) -> None:
         """Run it."""
         arguments: tuple[str, ...] = check.get("command")
-        program = _Program()
+        program = _Program(services.reactor)
         try:
             process = services.reactor.spawnProcess(
                 program, arguments[0], arguments, env=environment_of(target, check)
@@ -103,11 +108,11 @@ class ExecCheck:
             why = refused.strerror or str(refused)
             raise UpstreamError(str(target), f"{arguments[0]} cannot be run: {why}") from None
         try:
-            reason = await program.ended
+            ended = await program.ended
         except CancelledError:
             await _kill(program, process)
             raise
-        error = _explain(reason, program.output)
+        error = _explain(ended, program.output)
         if error:
             raise UpstreamError(str(target), error)
 
@@ -128,7 +133,7 @@ def environment_of(target: Any, check: SectionValues) -> dict[str, str]:
 
 
 async def _kill(program: _Program, process: Any) -> None:
-    gone: Deferred[Failure] = Deferred()
+    gone: Deferred[Any] = Deferred()
     program.ended = gone
     try:
         process.signalProcess("KILL")
@@ -137,10 +142,9 @@ async def _kill(program: _Program, process: Any) -> None:
     await gone
 
 
-def _explain(reason: Failure, output: bytes) -> str:
-    if reason.check(ProcessTerminated) is None:  # type: ignore[no-untyped-call]
+def _explain(ended: Any, output: bytes) -> str:
+    if not isinstance(ended, ProcessTerminated):
         return ""
-    ended: Any = reason.value
     text = f"killed by signal {ended.signal}" if ended.signal is not None else f"exit code {ended.exitCode}"
     first_line = output.decode("utf-8", "replace").strip().partition("\n")[0]
     return f"{text}: {printable(first_line, SHOWN_CHARACTERS)}" if first_line else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -85,20 +85,15 @@ def _header_value(text: str) -> str:
 class _LentEndpoint:
     """Gives the agent a stream that is open already."""
 
-    def __init__(self, check: HTTPCheck, target: Any, section: SectionValues, findings: Findings) -> None:
-        self._check = check
-        self._target = target
-        self._section = section
-        self._findings = findings
+    def __init__(self, secure: Callable[[Any], Any]) -> None:
+        """@param secure: wraps the agent's protocol in TLS, where that is wanted."""
+        self._secure = secure
         self.stream: PreviewTransport
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         """The agent calls it once."""
         protocol = protocolFactory.buildProtocol(None)
-        outer = protocol
-        if self._section.get("tls"):
-            outer = self._check.contexts.secure(protocol, self._target, self._section, self._findings)
-        self.stream.hand_over(outer)
+        self.stream.hand_over(self._secure(protocol))
         return succeed(protocol)
 
 
@@ -171,7 +166,7 @@ class HTTPCheck:
     )
 
     def __init__(self) -> None:
-        self.contexts = TLSContexts()
+        self._contexts = TLSContexts()
 
     def validate(self, check: SectionValues) -> Sequence[Fault]:
         """Header names must be tokens, and some are ours to state."""
@@ -188,7 +183,13 @@ class HTTPCheck:
     async def run(self, target: Any, check: SectionValues, services: Any) -> None:
         """Connect and ask."""
         findings = Findings()
-        endpoint = _LentEndpoint(self, target, check, findings)
+
+        def secure(protocol: Any) -> Any:
+            if not check.get("tls"):
+                return protocol
+            return self._contexts.secure(protocol, target, check, findings, services.reactor)
+
+        endpoint = _LentEndpoint(secure)
         agent = Agent.usingEndpointFactory(services.reactor, _OneEndpoint(endpoint))  # type: ignore[no-untyped-call]
         headers = Headers({"Host": [check.get("host") or _host_of(target, check.get("tls"))]})
         headers.addRawHeader("User-Agent", "pmmux")
@@ -201,7 +202,7 @@ class HTTPCheck:
             try:
                 response = await agent.request(method.encode("ascii"), uri.encode("ascii"), headers)
             except (ResponseFailed, RequestTransmissionFailed) as failed:
-                raise UpstreamError(str(target), findings.problem or _reason(failed)) from None
+                raise UpstreamError(str(target), findings.problem or _reason(failed, stream)) from None
             error = await self._judge(response, check)
         if error:
             raise UpstreamError(str(target), error)
@@ -226,14 +227,12 @@ def _host_of(target: Any, is_secure: bool) -> str:
     return host if target.port == default_port else f"{host}:{target.port}"
 
 
-def _reason(failed: Any) -> str:
+def _reason(failed: Any, stream: PreviewTransport) -> str:
     for reason in failed.reasons:
         text = explain(reason)
         if text.startswith("TLS"):
             return text
-        if reason.check(ValueError) is not None:
-            return "what it answers is not HTTP"
-    return "closed without an answer"
+    return "its answer is no whole HTTP response" if stream.octets_read else "closed without an answer"
 
 
 make_check = HTTPCheck

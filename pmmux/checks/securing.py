@@ -106,10 +106,13 @@ class TLSContexts:
                 self._kept.popitem(last=False)
         return context
 
-    def secure(self, protocol: Any, target: Target, check: SectionValues, findings: Findings) -> Any:
+    def secure(
+        self, protocol: Any, target: Target, check: SectionValues, findings: Findings, clock: Any
+    ) -> Any:
         """
         Wrap C{protocol} so that it speaks through TLS, as L{TLS_OPTIONS} in C{check} say.
 
+        @param clock: Twisted collects small writes until its next turn.
         @return: the protocol to be connected to the stream.
         @raises UpstreamError: the authorities cannot be loaded, or there is no name to verify.
         """
@@ -122,7 +125,7 @@ class TLSContexts:
         if verify and not name:
             raise UpstreamError(str(target), "server-name is needed to verify a certificate")
         creator = _ConnectionCreator(context, name, verify, findings)
-        factory = TLSMemoryBIOFactory(creator, True, _Wrapping(protocol))
+        factory = TLSMemoryBIOFactory(creator, True, _Wrapping(protocol), clock)
         return factory.buildProtocol(None)
 
 

@@ -84,7 +84,7 @@ class TLSCheck:
         """Connect and shake hands."""
         answer, findings = Answer(), Findings()
         handshake = _Handshake(check.get("days-left"), self._now(), answer)
-        protocol = self._contexts.secure(handshake, target, check, findings)
+        protocol = self._contexts.secure(handshake, target, check, findings, services.reactor)
         async with LentStream(services, target, check) as stream:
             stream.hand_over(protocol)
             error = await answer.wait()

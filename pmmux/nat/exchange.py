@@ -74,7 +74,11 @@ class GatewayExchange(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """Twisted has a datagram for us; only the gateway's are looked at."""
-        if tuple(addr[:2]) != self._server or self._waiter is None or self._read is None:
+        if self._waiter is None or self._read is None:
+            return
+        # The system leaves the scope off a link-local sender.
+        sender, server = addr[0].partition("%")[0], self._server[0].partition("%")[0]
+        if (sender, addr[1]) != (server, self._server[1]):
             return
         try:
             answer = self._read(datagram)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
@@ -179,9 +179,14 @@ class DeviceHTTP:
         timed.addTimeout(self._timeout_seconds, self._reactor, onTimeoutCancel=expire)
         try:
             return await timed
-        except (ConnectError, ConnectionClosed, ConnectingCancelledError) as error:
+        except ConnectingCancelledError:
+            raise CancelledError from None
+        except (ConnectError, ConnectionClosed) as error:
             raise NATUnreachable(f"cannot reach http://{urlsplit(url).netloc}: {error}") from None
         except (ResponseFailed, RequestTransmissionFailed) as error:
+            # Twisted's HTTP client wraps our own cancelling up with what came of it.
+            if any(reason.check(CancelledError) for reason in error.reasons):
+                raise CancelledError from None
             if all(reason.check(ConnectionDone, ConnectionLost) for reason in error.reasons):
                 raise NATUnreachable(f"http://{urlsplit(url).netloc} closed the connection") from None
             raise refuse(Reason.BROKEN_DEVICE, "the device does not answer in HTTP") from None

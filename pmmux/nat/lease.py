@@ -99,6 +99,7 @@ class Lease:
         self._keeping: Deferred[None] | None = None
         self._renewing = False
         self._failed = False
+        self._cancelled = False
         self._recall()
 
     @property
@@ -134,6 +135,7 @@ class Lease:
 
     def cancel(self) -> None:
         """Renew no more."""
+        self._cancelled = True
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
             keeping.cancel()
@@ -167,7 +169,7 @@ class Lease:
 
     async def _keep(self) -> None:
         failures = 0
-        while True:
+        while not self._cancelled:
             await self._dealings.ready()
             self._alarm.quiet()
             retry_seconds = await self._attempt()
@@ -195,6 +197,9 @@ class Lease:
         findings: list[Finding] = []
         retry_seconds = 0.0
         for client in self._order_clients():
+            # A driver might answer its cancelling with a refusal, as if there was another to try.
+            if self._cancelled:
+                break
             try:
                 grant = await self._map_by(client)
             except NATUnreachable as error:

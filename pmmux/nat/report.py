@@ -185,9 +185,8 @@ def _render_port(port: PortReport) -> Iterator[str]:
     wanted = "?" if port.wanted_port == ANY_PORT else str(port.wanted_port)
     host = f"[{port.external_address}]" if port.family == IPV6 else port.external_address
     if port.public_port:
-        where = (
-            f"{host or 'the gateway'}:{port.public_port} -> local port {port.local_port} by {port.protocol}"
-        )
+        outer = f"{host or 'the gateway'}:{port.public_port}"
+        where = f"{outer} -> local port {port.local_port} ({port.protocol})"
     else:
         where = f"public port {wanted}"
     verdict = {True: "reachable in principle", False: "not reachable", None: "not known yet"}[port.reachable]

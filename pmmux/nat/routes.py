@@ -141,7 +141,7 @@ class RouteTable:
         findings = []
         if self.interface and routes and (not wanted or wanted[0] != routes[0]):
             findings.append(_describe_other_interface(self.interface, routes[0]))
-        gateway = self.gateway if family == IPV4 else ""
+        gateway = self.gateway if (":" in self.gateway) == (family == IPV6) else ""
         if not gateway:
             gateway = next((route.gateway for route in wanted if route.gateway), "")
         if not gateway:

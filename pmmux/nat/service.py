@@ -88,10 +88,9 @@ class NATService:
             self._chance,
             self._note_change,
         )
-        # On IPv4 also without a wanted port: an earlier process may have left something behind.
         families = {wanted.family for wanted in self._wanted.values()}
-        if journal.records():
-            families.add(IPV4)
+        # Also without a wanted port: an earlier process may have left something behind.
+        families |= {IPV6 if ":" in record.gateway else IPV4 for record in journal.records()}
         for family in sorted(families):
             self._open_uplink(family)
 

@@ -57,7 +57,7 @@ class NATSettings:
     The C{[nat]} section.
 
     @ivar protocols: names of drivers, the preferred one first.
-    @ivar gateway: the gateway's IPv4 address; empty for the one of the default route.
+    @ivar gateway: the gateway's address, for its family; empty for the one of the default route.
     @ivar interface: the network interface to use; empty for the one of the default route.
     @ivar lifetime_seconds: how long a mapping is asked for; the gateway may give another lifetime.
     @ivar renewal_lead_seconds: how long before its end a mapping is renewed; C{None} for at half of
@@ -128,14 +128,14 @@ def parse_drivers(text: str) -> tuple[str, ...]:
 
 def parse_gateway(text: str) -> str:
     """
-    The gateway's IPv4 address.
+    The gateway's address.
 
     @raises ValueError: with what is wrong.
     """
     try:
-        address = ipaddress.IPv4Address(text.strip())
+        address = ipaddress.ip_address(text.strip())
     except ValueError:
-        raise ValueError("not an IPv4 address") from None
+        raise ValueError("not an IP address") from None
     if address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
         raise ValueError("not the address of one machine")
     return str(address)
@@ -152,7 +152,7 @@ OPTIONS: Sequence[Option] = (
     Option(
         "gateway",
         values.optional(parse_gateway, "auto"),
-        "an IPv4 address, or auto",
+        "an IP address, or auto",
         description="The gateway; by default the one of the default route.",
     ),
     Option(

@@ -94,6 +94,7 @@ class Uplink:
         self._dealing: Deferred[None] | None = None
         self._partings: set[Deferred[Any]] = set()
         self._remap_timer: Any = None
+        self._poll_timer: Any = None
         self._remapped_at = float("-inf")
 
     def choose_link(self, choice: LinkChoice) -> None:
@@ -191,12 +192,12 @@ class Uplink:
 
     async def _deal(self, link: Link) -> None:
         """Find out what the gateway speaks, again whenever it has fallen silent."""
-        listener = AnnouncementListener(self.reactor, link, self._hear_restart, self._alarm.ring)
+        listener = AnnouncementListener(self.reactor, link, self._hear_restart, self._hear_hint)
         listener.start()
         failures = 0
         discovery = None
         try:
-            while True:
+            while self.link == link:
                 discovery = Discovery(self.reactor, self._open_clients(link), self._hear_late_answer)
                 self.discovery = discovery
                 if await discovery.run():
@@ -282,20 +283,21 @@ class Uplink:
     async def _poll(self, discovery: Discovery) -> None:
         """Ask every now and then whether the gateway still knows us, until it no longer answers."""
         silences = 0
-        while silences < MOST_SILENCES:
+        while silences < MOST_SILENCES and self.discovery is discovery:
             share = self.chance.uniform(_LEAST_POLL_SHARE, 1)
             await self._alarm.sleep(_SILENT_POLL_SECONDS if silences else self.settings.poll_seconds * share)
-            answers = 0
-            clients = self._list_clients_to_poll(discovery)
-            for client in clients:
+            silent = False
+            for client in self._list_clients_to_poll(discovery):
+                grants = self._list_grants(client)
                 try:
-                    facts = await client.poll(self._list_grants(client))
+                    facts = await client.poll(grants)
                 except (NATRefused, NATUnreachable):
+                    # One that is asked for the address only may fall silent.
+                    silent = silent or bool(grants) or client is discovery.answered()[0]
                     continue
-                answers += 1
                 if self._take_facts(facts) or facts.lost:
                     self._hear_restart()
-            silences = 0 if answers == len(clients) else silences + 1
+            silences = silences + 1 if silent else 0
 
     def _list_clients_to_poll(self, discovery: Discovery) -> list[INATClient]:
         answered = discovery.answered()
@@ -327,6 +329,11 @@ class Uplink:
         delay = max(DEBOUNCE_SECONDS, quiet_until - self.reactor.seconds())
         self._remap_timer = self.reactor.callLater(delay, self._remap)
 
+    def _hear_hint(self) -> None:
+        """The gateway said something: ask it soon, and once, what that meant."""
+        if self._poll_timer is None or not self._poll_timer.active():
+            self._poll_timer = self.reactor.callLater(LEAST_REMAP_SECONDS, self._alarm.ring)
+
     def _remap(self) -> None:
         self._remapped_at = self.reactor.seconds()
         self._alarm.ring()
@@ -339,8 +346,9 @@ class Uplink:
         self.is_ready = False
         self.discovery = None
         self.external_address = ""
-        if self._remap_timer is not None and self._remap_timer.active():
-            self._remap_timer.cancel()
+        for timer in (self._remap_timer, self._poll_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
         dealing, self._dealing = self._dealing, None
         if dealing is None or link is None:
             return

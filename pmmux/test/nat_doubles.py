@@ -53,10 +53,10 @@ class FakeClient:
     """
 
     one_mapping_per_local_port = True
-    polls_cheaply = False
 
     def __init__(self, driver: FakeDriver, context: DriverContext) -> None:
         self.name = driver.name
+        self.polls_cheaply = driver.polls_cheaply
         self.driver = driver
         self.context = context
         self.closed = False
@@ -113,6 +113,7 @@ class FakeDriver:
         self.on_map: Callable[[MappingRequest], Any] = self.grant
         self.on_unmap: Any = True
         self.holder = ""
+        self.polls_cheaply = False
         self.lifetime_seconds: int | None = None
         self.external_address = ""
         self.table: dict[tuple[str, int], Grant] = {}

@@ -43,9 +43,7 @@ class EjectionsTests(SynchronousTestCase):
         self.ejections.connected(one)
         self.assertFalse(self.fail(one, 2))
         self.assertTrue(self.fail(one, 1))
-        self.assertEqual(
-            self.changes, [("one", "cannot be connected to, 3 in a row; left out for 30 s")]
-        )
+        self.assertEqual(self.changes, [("one", "cannot be connected to, 3 in a row; left out for 30 s")])
         self.clock.advance(29)
         self.assertEqual(self.ejections.seconds_left(one), 1)
         self.clock.advance(1)

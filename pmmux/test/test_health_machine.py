@@ -51,7 +51,9 @@ class TableTests(SynchronousTestCase):
             self.assertIs(transition(status, Input.STOP), Status.STOPPED)
 
 
-def by_the_rules(status: Status, passed: bool, previous: bool | None, in_a_row: int, threshold: int) -> Status:
+def by_the_rules(
+    status: Status, passed: bool, previous: bool | None, in_a_row: int, threshold: int
+) -> Status:
     """The rules of the reference, word for word."""
     if passed:
         if status is not H and in_a_row >= threshold:
@@ -71,7 +73,8 @@ class TallyTests(SynchronousTestCase):
         tally = Tally()
         letters = {U: "u", H: "h", X: "x", D: "d", S: "s"}
         return "".join(
-            letters[tally.passed(recoveries) if result == "+" else tally.failed(failures)] for result in results
+            letters[tally.passed(recoveries) if result == "+" else tally.failed(failures)]
+            for result in results
         )
 
     def test_first_result_decides(self) -> None:

@@ -354,9 +354,13 @@ class PlanTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         plan = plan_of(SectionValues("health-check", "bare"))
-        self.assertEqual((plan.interval_seconds, plan.timeout_seconds, plan.initial_delay_seconds), (10, 5, 0))
+        self.assertEqual(
+            (plan.interval_seconds, plan.timeout_seconds, plan.initial_delay_seconds), (10, 5, 0)
+        )
         self.assertEqual((plan.failure_threshold, plan.recovery_threshold), (3, 5))
-        self.assertEqual((plan.ejection, plan.slow_start_seconds, plan.kind, plan.port), (None, 0, None, None))
+        self.assertEqual(
+            (plan.ejection, plan.slow_start_seconds, plan.kind, plan.port), (None, 0, None, None)
+        )
 
     def test_ejection(self) -> None:
         policy = plan_of(section(observe="4")).ejection

@@ -281,7 +281,7 @@ class PCPTests(ExchangeTests, DriverCase):
         asked = self.ask(client.map(REQUEST))
         self.assertEqual(self.network.ports[0].interface, "fd77::2")
         external = "fd770000000000000000000000000002"
-        self.answer(self.map_answer(rest=f"{self.rest} 20fb {external}"), ("fe80::1%eth0", 5351))
+        self.answer(self.map_answer(rest=f"{self.rest} 20fb {external}"), ("fe80::1", 5351))
         self.assertEqual(self.successResultOf(asked).external_address, "fd77::2")
         self.successResultOf(client.close())
 

@@ -304,6 +304,30 @@ class RenewalTests(ServiceCase):
         self.assertLessEqual(self.maps(), 4)
         self.stop()
 
+    def test_only_the_owner_must_answer(self) -> None:
+        self.drivers = [self.pcp, self.pmp]
+        self.pmp.polls_cheaply = True
+        self.start(FRONT, poll_seconds=10)
+        self.pmp.answer = NATUnreachable("silent")
+        for _ in range(60):
+            self.network.advance(1)
+        self.assertEqual(len(self.pcp.clients), 1)
+        self.pcp.answer = NATUnreachable("silent")
+        for _ in range(60):
+            self.network.advance(1)
+        self.assertGreater(len(self.pcp.clients), 1)
+        self.stop()
+
+    def test_hints_are_followed_by_one_poll(self) -> None:
+        self.start(FRONT, poll_seconds=1e6)
+        before = len(self.pcp.requests("poll"))
+        for _ in range(100):
+            self.service._uplinks[IPV4]._hear_hint()
+            self.network.advance(0.005)
+        self.network.advance(2)
+        self.assertEqual(len(self.pcp.requests("poll")), before + 1)
+        self.stop()
+
     def test_external_address_changes(self) -> None:
         self.start(FRONT, poll_seconds=30)
         self.pcp.answer = GatewayFacts("11.22.33.9")

@@ -42,7 +42,7 @@ class OptionTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         for name, text in (
             ("protocol", ""), ("protocol", "pcp,,pmp"), ("protocol", "pcp, pcp"), ("protocol", "p c p"),
-            ("gateway", "router.lan"), ("gateway", "::1"), ("gateway", "0.0.0.0"), ("gateway", "224.0.0.1"),
+            ("gateway", "router.lan"), ("gateway", "::"), ("gateway", "0.0.0.0"), ("gateway", "224.0.0.1"),
             ("interface", ""), ("interface", "a b"),
             ("lifetime", "1s"), ("lifetime", "8d"), ("lifetime", "0"), ("lifetime", "1 2"),
             ("lifetime", "\u0661h"), ("strict", "maybe"), ("timeout", "1"), ("timeout", "2m"),

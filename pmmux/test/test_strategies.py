@@ -209,7 +209,7 @@ class SourceHashTests(StrategyCase):
     def test_does_not_depend_on_the_process_at_all(self) -> None:
         chosen = self.choose(SourceHash(), [member(name) for name in "abcde"], "192.0.2.1")
         assert chosen is not None
-        self.assertEqual(chosen.name, KNOWN_CHOICE)
+        self.assertEqual(chosen.name, "e")
 
     def test_one_that_goes_moves_only_its_own(self) -> None:
         members = [member(name) for name in "abcde"]
@@ -221,7 +221,7 @@ class SourceHashTests(StrategyCase):
 
     def test_weights_are_shares(self) -> None:
         counts = Counter(self.assigned([member("a", weight=3), member("b")]).values())
-        self.assertAlmostEqual(counts["a"] / len(self.HOSTS), 0.75, delta=0.03)
+        self.assertLess(abs(counts["a"] / len(self.HOSTS) - 0.75), 0.03)
 
     def test_one_that_warms_up_only_takes(self) -> None:
         members = [member("a", weight=10), member("b", weight=10)]
@@ -229,12 +229,9 @@ class SourceHashTests(StrategyCase):
         members[1].weight = 2.5  # type: ignore[assignment]
         warming = self.assigned(members)
         self.assertTrue(all(full[host] == "b" for host in self.HOSTS if warming[host] == "b"))
-        self.assertAlmostEqual(Counter(warming.values())["b"] / len(self.HOSTS), 0.2, delta=0.03)
+        self.assertLess(abs(Counter(warming.values())["b"] / len(self.HOSTS) - 0.2), 0.03)
 
     def test_any_address_will_do(self) -> None:
         members = [member("a"), member("b")]
         for host in ("2001:db8::1", "fe80::1%eth0", "/run/client.sock", "\udcff", ""):
             self.assertIn(self.choose(SourceHash(), members, host), members)
-
-
-KNOWN_CHOICE = "?"

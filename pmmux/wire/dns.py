@@ -47,7 +47,6 @@ CLASSES = frozenset({1, 3, 4, 254, 255})
 CLASS_NONE = 254
 CLASS_MASK = 0x7FFF
 """The top bit of a class means something else in multicast DNS, RFC 6762 sections 5.4 and 10.2."""
-TYPE_IXFR = 251
 TYPE_OPT = 41
 NETBIOS_TYPES = frozenset({32, 33})
 NETBIOS_NAME = re.compile(r"[a-p]{32}(\.|$)")

@@ -11,8 +11,6 @@ import re
 from attrs import frozen
 
 HEAD_LIMIT_OCTETS = 65536
-METHOD_LIMIT_OCTETS = 32
-VERSION = b"SIP/2.0"
 REQUEST_LINE = re.compile(
     rb"([A-Z][A-Za-z0-9.!%*_+`'~-]{1,31}) ((?:sips?|tel|urn|im|pres):[!-~]{1,1024}) SIP/2\.0\r?\n"
 )

@@ -1,0 +1,280 @@
+"""
+One client's session: its state is which method takes the next datagram, and which the next reply.
+
+C{send} goes from queueing, while it is undecided where to, over watching for the client's answer to the
+upstream's own method, after which nothing of ours runs for a datagram but two additions.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from pmmux.datagrams.connection_ids import ServerIDs, has_short_header
+from pmmux.datagrams.preview import DatagramPreview
+from pmmux.members import Member
+from pmmux.model import Address, Client, Properties, RouteTrace
+from pmmux.transport.datagram import DatagramPort, Name
+
+# The upstream is not there; anything else is a matter of one datagram, which is lost.
+UNREACHABLE = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
+
+
+class Session:
+    """
+    See the module. Made and ended by L{pmmux.datagrams.table.SessionTable}.
+
+    @ivar name: the client's address as the port's socket has it.
+    @ivar send: takes what the client sent; see L{pmmux.transport.datagram.ClientSession}.
+    @ivar reply: takes what the upstream sent; see L{pmmux.transport.datagram.Peer}.
+    @ivar preview: what the client sent while it was undecided where to; C{None} afterwards.
+    @ivar member: the backend it was routed to; C{None} while there is none.
+    @ivar upstream: the L{pmmux.interfaces.IDatagramSession}; C{None} while there is none.
+    @ivar is_confirmed: whether the client has answered something that came from the upstream.
+    @ivar server_ids: of a QUIC session; else C{None}.
+    @ivar follows: the session whose client this is, at another address.
+    """
+
+    __slots__ = (
+        "_sendto",
+        "amplification_limit",
+        "client",
+        "datagrams_from_client",
+        "datagrams_from_upstream",
+        "deferred",
+        "detected",
+        "ended",
+        "excluded",
+        "follows",
+        "has_replied",
+        "identifier",
+        "is_confirmed",
+        "listener",
+        "lost_datagrams",
+        "member",
+        "name",
+        "octets_from_client",
+        "octets_from_upstream",
+        "opened_at",
+        "port",
+        "preview",
+        "properties",
+        "reply",
+        "reported",
+        "send",
+        "server_ids",
+        "table",
+        "timeouts",
+        "trace",
+        "upstream",
+        "upstream_name",
+        "watch",
+    )
+
+    send: Callable[[Any], object]
+    reply: Callable[[Any], object]
+
+    def __init__(
+        self, table: Any, identifier: int, listener: str, port: DatagramPort, name: Name, remote: Address
+    ) -> None:
+        """
+        @param table: the L{pmmux.datagrams.table.SessionTable} that is told what happens.
+        @param identifier: unique among connections and sessions of this process.
+        """
+        self.table = table
+        self.identifier = identifier
+        self.listener = listener
+        self.port = port
+        self.name = name
+        self.client = Client("udp", remote, port.address)
+        self.opened_at: float = table.clock.seconds()
+        self.properties = Properties()
+        self.trace = RouteTrace()
+        self.preview: DatagramPreview | None = None
+        self.deferred: Deferred[None] | None = None
+        self.timeouts: tuple[Any, Any] | None = None
+        self.excluded: set[str] = set()
+        self.member: Member | None = None
+        self.detected: str | None = None
+        self.upstream: Any = None
+        self.upstream_name: Name | None = None
+        self.follows: Session | None = None
+        self.server_ids: ServerIDs | None = None
+        self.amplification_limit = 0.0
+        self.has_replied = False
+        self.is_confirmed = False
+        self.ended = False
+        self.watch: Any = None
+        self.datagrams_from_client = 0
+        self.octets_from_client = 0
+        self.datagrams_from_upstream = 0
+        self.octets_from_upstream = 0
+        self.lost_datagrams = 0
+        self.reported = (0, 0)
+        self._sendto = port.sendto
+        self.send = self._hold
+        self.reply = self._reply_first
+
+    def take(self, datagram: bytes) -> None:
+        """What the client sent first, or anew."""
+        self.datagrams_from_client += 1
+        self.octets_from_client += len(datagram)
+
+    # What the port calls.
+
+    def _hold(self, octets: Any) -> None:
+        assert self.preview is not None
+        if not self.table.hold(self, bytes(octets)):
+            self.lost_datagrams += 1
+
+    def _send_again(self, octets: Any) -> None:
+        self.table.route_again(self, bytes(octets))
+
+    def _send_answer(self, octets: Any) -> None:
+        # What comes after a reply is the client's answer to it, as far as can be told.
+        self._confirm()
+        self._be_plain()
+        self.send(octets)
+
+    def _send_quic(self, octets: Any) -> None:
+        ids = self.server_ids
+        assert ids is not None
+        if self.has_replied and ids.is_answered_by(octets):
+            if not self.is_confirmed:
+                self._confirm()
+            if has_short_header(octets):
+                self.table.known_by(self, ids.seen)
+                self._be_plain()
+                self.send(octets)
+                return
+        self.upstream.send(octets)
+
+    def _discard(self, octets: Any) -> None:
+        """It has ended."""
+
+    def send_failed(self, error: OSError, octets: memoryview) -> None:
+        """
+        Sending on failed: because the upstream refused what was sent before, and then this was not
+        sent and finds another way; or the system has no room, and then this is lost.
+        """
+        if error.errno in UNREACHABLE and self.upstream is not None:
+            datagram = bytes(octets)
+            self.failed(error)
+            if not self.ended:
+                self.send(datagram)
+        else:
+            self.lost_datagrams += 1
+
+    # What the upstream calls.
+
+    def failed(self, error: OSError) -> None:
+        """The upstream cannot be reached: the next datagram is routed again."""
+        if self.upstream is not None:
+            self.send = self._send_again
+            self.table.upstream_failed(self, error.strerror or str(error))
+
+    def _reply_first(self, octets: Any) -> None:
+        self.has_replied = True
+        if self.server_ids is None and not self.is_confirmed:
+            self.send = self._send_answer
+        self.table.replied(self)
+        if self.server_ids is not None:
+            self.reply = self._reply_quic
+        elif self.amplification_limit and not self.is_confirmed:
+            self.reply = self._reply_limited
+        else:
+            self.reply = self._reply
+        self.reply(octets)
+
+    def _reply(self, octets: Any) -> None:
+        self.datagrams_from_upstream += 1
+        self.octets_from_upstream += len(octets)
+        try:
+            self._sendto(octets, self.name)
+        except OSError:
+            # No room, no route, or a filter's refusal: datagrams may be lost.
+            self.lost_datagrams += 1
+
+    def _reply_limited(self, octets: Any) -> None:
+        allowed = self.amplification_limit * self.octets_from_client
+        if self.octets_from_upstream + len(octets) > allowed:
+            self.lost_datagrams += 1
+        else:
+            self._reply(octets)
+
+    def _reply_quic(self, octets: Any) -> None:
+        assert self.server_ids is not None
+        self.server_ids.read_reply(octets)
+        if self.amplification_limit and not self.is_confirmed:
+            self._reply_limited(octets)
+        else:
+            self._reply(octets)
+
+    # What the table calls.
+
+    def route_to(self, member: Member, upstream: Any, is_quic: bool, limit: float) -> None:
+        """
+        Send to C{upstream} from now on, beginning with what was held.
+
+        @param limit: how many times what the client sent it may be sent before it is confirmed.
+        """
+        self.member = member
+        self.upstream = upstream
+        self.amplification_limit = limit
+        if is_quic:
+            if self.server_ids is None:
+                self.server_ids = ServerIDs()
+            self.send = self._send_quic
+            self.reply = self._reply_first
+        else:
+            self.send = upstream.send
+            self.reply = self._reply if self.is_confirmed else self._reply_first
+        preview, self.preview = self.preview, None
+        if preview is not None:
+            for datagram in preview.datagrams:
+                if self.upstream is not upstream:
+                    return
+                try:
+                    self.send(datagram)
+                except OSError as error:
+                    self.send_failed(error, memoryview(datagram))
+
+    def hold(self, preview: DatagramPreview) -> None:
+        """Hold what arrives in C{preview} until it is routed."""
+        self.preview = preview
+        self.send = self._hold
+
+    def close_upstream(self) -> None:
+        """Idempotent."""
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.close()
+
+    def end(self) -> None:
+        """Take and give nothing any more."""
+        self.ended = True
+        self.send = self.reply = self._discard
+        self.close_upstream()
+
+    def _confirm(self) -> None:
+        self.is_confirmed = True
+        self.table.confirmed(self)
+
+    def _be_plain(self) -> None:
+        self.send = self.upstream.send
+        self.reply = self._reply
+
+    # For the progress wheel.
+
+    def progress(self) -> int:
+        """Datagrams both ways; counted into the metrics meanwhile."""
+        self.table.report(self)
+        return self.datagrams_from_client + self.datagrams_from_upstream
+
+    def expire(self) -> None:
+        """There was no datagram for too long."""
+        self.watch = None
+        self.table.expired(self)

@@ -1,0 +1,168 @@
+"""L{pmmux.checks}: connecting, sending and expecting, and what all checks share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from pmmux.checks.catalogue import builtin_checks
+from pmmux.checks.connect import ConnectCheck
+from pmmux.checks.expecting import parse_expectation, parse_octets
+from pmmux.checks.interfaces import IHealthCheck
+from pmmux.checks.tcp import ANSWER_LIMIT_OCTETS, TCPCheck
+from pmmux.errors import UpstreamError
+from pmmux.test.health_doubles import TARGET, StubServices, section
+
+
+class CheckCase(SynchronousTestCase):
+    """Runs a check against an upstream that the test plays."""
+
+    def setUp(self) -> None:
+        self.services = StubServices()
+        self.connector = self.services.connector
+
+    def begin(self, check: Any, target: Any = TARGET, /, **options: str) -> Deferred[None]:
+        found = section(**options)
+        self.assertEqual(list(check.validate(found)), [])
+        return Deferred.fromCoroutine(check.run(target, found, self.services))
+
+    @property
+    def transport(self) -> Any:
+        return self.connector.transports[-1]
+
+    def assert_passed(self, running: Deferred[None]) -> None:
+        self.assertIs(self.successResultOf(running), None)
+        self.assertFalse(self.transport.connected)
+
+    def assert_failed(self, running: Deferred[None], reason: str) -> None:
+        failed = self.failureResultOf(running, UpstreamError).value
+        self.assertEqual((failed.target, failed.reason), (str(TARGET), reason))
+        self.assertFalse(self.transport.connected)
+
+    def assert_cancellable(self, running: Deferred[None]) -> None:
+        self.assertNoResult(running)
+        running.cancel()
+        self.failureResultOf(running, CancelledError)
+        self.assertFalse(self.transport.connected)
+        self.assertTrue(self.transport.aborted)
+
+
+class CatalogueTests(SynchronousTestCase):
+    def test_has_all(self) -> None:
+        checks = builtin_checks()
+        self.assertEqual(set(checks), {"connect", "tcp", "tls", "http", "exec"})
+        for check in checks.values():
+            verifyObject(IHealthCheck, check)
+
+    def test_what_has_one_name_reads_alike(self) -> None:
+        found: dict[str, Any] = {}
+        for check in builtin_checks().values():
+            for option in check.options:
+                self.assertIs(found.setdefault(option.name, option).parse, option.parse)
+
+
+class ConnectTests(CheckCase):
+    def test_connects_and_resets(self) -> None:
+        self.assert_passed(self.begin(ConnectCheck()))
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual((self.connector.targets, self.transport.value()), ([TARGET], b""))
+
+    def test_refused(self) -> None:
+        self.connector.error = UpstreamError(str(TARGET), "connection refused")
+        failure = self.failureResultOf(self.begin(ConnectCheck()), UpstreamError)
+        self.assertEqual(failure.value.reason, "connection refused")
+
+
+class TCPTests(CheckCase):
+    def test_what_is_expected_comes(self) -> None:
+        running = self.begin(TCPCheck(), send=r"PING\r\n", expect="+PONG")
+        self.assertEqual(self.transport.value(), b"PING\r\n")
+        self.transport.protocol.dataReceived(b"+PONG\r\n")
+        self.assert_passed(running)
+        self.assertFalse(self.transport.aborted)
+
+    def test_any_split_is_the_same(self) -> None:
+        for expect in ("220 mail", "hex:32 32 30 20 6d", "re:^220 .*ready", r"re:^2\d\d"):
+            running = self.begin(TCPCheck(), expect=expect)
+            for octet in b"220 mail ready":
+                self.transport.protocol.dataReceived(bytes([octet]))
+            self.assert_passed(running)
+
+    def test_sending_alone(self) -> None:
+        self.assert_passed(self.begin(TCPCheck(), send="hello"))
+        self.assertEqual(self.transport.value(), b"hello")
+
+    def test_silence_is_cancelled(self) -> None:
+        self.assert_cancellable(self.begin(TCPCheck(), expect="220"))
+
+    def test_other_answer(self) -> None:
+        running = self.begin(TCPCheck(), expect="re:^220")
+        self.transport.protocol.dataReceived(b"554 220 no\r\n")
+        self.transport.protocol.readConnectionLost()
+        self.assert_failed(running, "closed before it said what is expected")
+
+    def test_closed_or_reset_at_once(self) -> None:
+        running = self.begin(TCPCheck(), expect="220")
+        self.transport.protocol.readConnectionLost()
+        self.assert_failed(running, "closed without an answer")
+        running = self.begin(TCPCheck(), expect="220")
+        self.transport.connected = False
+        self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.assert_failed(running, "closed without an answer")
+
+    def test_endless_answer(self) -> None:
+        running = self.begin(TCPCheck(), expect="220")
+        for _ in range(100):
+            if self.transport.connected:
+                self.transport.protocol.dataReceived(b"x" * 1000)
+        self.assert_failed(running, f"what is expected is not in the first {ANSWER_LIMIT_OCTETS} octets")
+
+    def test_answer_beyond_the_limit_does_not_count(self) -> None:
+        running = self.begin(TCPCheck(), expect="220")
+        self.transport.protocol.dataReceived(b"x" * ANSWER_LIMIT_OCTETS + b"220")
+        self.assert_failed(running, f"what is expected is not in the first {ANSWER_LIMIT_OCTETS} octets")
+
+    def test_upstream_that_does_not_take_the_end(self) -> None:
+        running = self.begin(TCPCheck(), expect="220")
+        transport = self.transport
+        transport.loseConnection = lambda: None
+        transport.protocol.dataReceived(b"220")
+        self.assertNoResult(running)
+        running.cancel()
+        self.failureResultOf(running, CancelledError)
+        self.assertTrue(transport.aborted)
+
+
+class ExpectingTests(SynchronousTestCase):
+    def test_octets(self) -> None:
+        for text, octets in (
+            ("plain", b"plain"),
+            (r"a\r\n\t\0\\\x41", b"a\r\n\t\0\\A"),
+            ("text:hex:00", b"hex:00"),
+            ("hex:00 ff", b"\x00\xff"),
+            ("ü", "ü".encode()),
+        ):
+            self.assertEqual(parse_octets(text), octets)
+
+    def test_refused(self) -> None:
+        for text in ("", "hex:", "hex:0", "hex:zz", "text:", "\\q", "\\", r"\x4"):
+            self.assertRaises(ValueError, parse_octets, text)
+            self.assertRaises(ValueError, parse_expectation, text)
+        self.assertRaises(ValueError, parse_expectation, "re:(")
+        self.assertRaises(ValueError, parse_expectation, "re:a)|(b")
+
+    def test_patterns(self) -> None:
+        self.assertTrue(parse_expectation("re:b+").is_met_by(b"\xff\nabb"))
+        self.assertTrue(parse_expectation("re:b|^a").is_met_by(b"a"))
+        self.assertFalse(parse_expectation("re:^b").is_met_by(b"ab"))
+
+    @given(st.binary(min_size=1, max_size=40), st.binary(max_size=20), st.binary(max_size=20))
+    def test_hexadecimal_is_found_anywhere(self, octets: bytes, before: bytes, after: bytes) -> None:
+        self.assertTrue(parse_expectation(f"hex:{octets.hex()}").is_met_by(before + octets + after))
