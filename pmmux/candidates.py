@@ -41,7 +41,7 @@ class Candidates:
     async def __anext__(self) -> Member:
         inspection = self._inspection
         for member in self._members:
-            if not member.status.is_offered:
+            if not member.is_offered:
                 self._record(member, "unavailable", member.status.value)
                 continue
             if member.name in self._exclude:

@@ -1,10 +1,11 @@
 """
-One connection's course: negotiated, routed, connected, relayed, finished. The coroutine is the
-state machine; it is left as soon as the octets flow.
+One connection's course: negotiated, routed, connected. The coroutine is the state machine; where the
+octets flow between two sockets a L{Session} takes its place.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pmmux import errors
+from pmmux.access import AccessRecord
 from pmmux.connection import Connection
 from pmmux.coroutines import start
 from pmmux.errors import RouteError, UpstreamError
@@ -22,6 +24,7 @@ from pmmux.inspection import Inspection, ProbeCatalogue
 from pmmux.members import Member
 from pmmux.model import Attempt
 from pmmux.router import Router
+from pmmux.session import Session
 from pmmux.transport.relaying import RelayLimits
 from pmmux.transport.timeouts import ProgressWheel, Timeout, TimeoutQueue
 
@@ -51,11 +54,13 @@ class CourseServices:
         catalogue: ProbeCatalogue,
         settings: CourseSettings,
         reporter: Any,
-        finished: Callable[[Course, str], None],
+        taken_up: Callable[[Session], None],
+        finished: Callable[[Course | Session, str], None],
     ) -> None:
         """
         @param negotiators: L{pmmux.interfaces.INegotiator}s, in the order they run.
-        @param finished: called once at each course's end, with its outcome.
+        @param taken_up: called with the session that takes the place of a course.
+        @param finished: called once at each connection's end, with its outcome.
         """
         self.clock = clock
         self.router = router
@@ -63,10 +68,14 @@ class CourseServices:
         self.negotiators = tuple(negotiators)
         self.catalogue = catalogue
         self.settings = settings
+        self.taken_up = taken_up
         self.finished = finished
         self.negotiation_timeouts = TimeoutQueue(clock, settings.negotiation_seconds)
         self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
         self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
+        # Silence decides where the bound on choosing leaves it the time.
+        self.silence_decides = settings.detect_seconds < settings.selection_seconds
+        self.first_octet_timeouts = self.detect_timeouts if self.silence_decides else self.selection_timeouts
         self.wheel = ProgressWheel(clock)
         self.total = reporter.counter("router.connection.total")
         self.routed = reporter.counter("router.connection.routed")
@@ -82,6 +91,10 @@ class CourseServices:
         there, which saves a wait.
         """
         return not self.negotiates and self.router.must_hear_first()
+
+
+def _selection_timeout() -> RouteError:
+    return RouteError(errors.OUTCOME_SELECTION_TIMEOUT, "choosing a backend took too long")
 
 
 class Course:
@@ -100,7 +113,6 @@ class Course:
         "_ended",
         "_queue",
         "_reason",
-        "_relay",
         "_services",
         "_timeout",
         "_watch",
@@ -114,7 +126,6 @@ class Course:
         self.connection = connection
         self.member: Member | None = None
         self.detected: str | None = None
-        self._relay: Any = None
         self._deferred: Deferred[None] | None = None
         self._queue: TimeoutQueue | None = None
         self._timeout: Timeout | None = None
@@ -126,29 +137,46 @@ class Course:
     @property
     def octets_from_client(self) -> int:
         """Taken from the client so far."""
-        relay = self._relay
-        return self.connection.stream.octets_read if relay is None else relay.octets_from_client
+        return self.connection.stream.octets_read
 
     @property
     def octets_from_upstream(self) -> int:
-        """Sent by the upstream, or by the backend that answered, so far."""
-        relay = self._relay
-        return self.connection.stream.octets_written if relay is None else relay.octets_from_upstream
+        """Sent by the backend that answers, so far."""
+        return self.connection.stream.octets_written
 
-    def start(self) -> None:
-        """Begin, right after the connection was accepted."""
+    @property
+    def identifier(self) -> int:
+        """The connection's."""
+        return self.connection.identifier
+
+    def start(self, first_octet_timeout: Timeout | None = None) -> None:
+        """
+        Begin, right after the connection was accepted.
+
+        @param first_octet_timeout: where the first octets were waited for: what is left of the time
+            there is for them.
+        """
         services = self._services
         services.total.add()
         stream = self.connection.stream
         stream.closed = self._stream_closed
+        if first_octet_timeout is not None:
+            self._keep_time(first_octet_timeout)
         if stream.preview.size == 0 and services.must_hear_first() and not stream.preview.final:
             stream.begin_with_octets(self._begin)
-            self._detect_timeout = services.detect_timeouts.add(self._begin_in_silence)
+            if self._detect_timeout is None:
+                self._detect_timeout = services.first_octet_timeouts.add(self._begin_in_silence)
         else:
             self._begin()
 
+    def _keep_time(self, timeout: Timeout) -> None:
+        if self._services.silence_decides and timeout.expire is not None:
+            timeout.expire = self.connection.preview.finish
+            self._detect_timeout = timeout
+        else:
+            self._services.first_octet_timeouts.cancel(timeout)
+
     def _begin(self) -> None:
-        self._leave_phase()
         deferred = start(self._run())
         if deferred is not None:
             self._deferred = deferred
@@ -156,15 +184,16 @@ class Course:
 
     def _begin_in_silence(self) -> None:
         self._detect_timeout = None
-        self.connection.preview.finish()
         self.connection.stream.begin_with_octets(None)
-        self._begin()
+        if self._services.silence_decides:
+            self.connection.preview.finish()
+            self._begin()
+        else:
+            self._refuse(_selection_timeout())
 
     def close(self, outcome: str) -> None:
         """End it at once, whatever it is doing."""
-        if self._relay is not None:
-            self._relay.close(outcome)
-        elif self._deferred is not None:
+        if self._deferred is not None:
             self._interrupt(RouteError(outcome))
         elif not self._ended:
             self._leave_phase()
@@ -192,7 +221,7 @@ class Course:
         services = self._services
         if not services.negotiates:
             for annotate in services.annotators:
-                annotate(self.connection)
+                annotate(self.connection.properties, self.connection.client, self.connection.listener)
             return
         self._enter_phase(services.negotiation_timeouts)
         started_at = services.clock.seconds()
@@ -264,8 +293,23 @@ class Course:
         upstream = await backend.connect(connection)
         attempt.seconds = services.clock.seconds() - started_at
         self._take_up(member)
-        self._relay = services.data_path.relay(
-            connection.stream, upstream, services.settings.limits, self._finish
+        properties = connection.properties
+        session = Session(
+            services,
+            connection.identifier,
+            connection.listener,
+            connection.client,
+            connection.opened_at,
+            member,
+            connection.upstream,
+            self.detected,
+            properties.get("tls.sni", ""),
+            properties.get("http.host", ""),
+            connection.trace,
+        )
+        services.taken_up(session)
+        session.relay = services.data_path.relay(
+            connection.stream, upstream, services.settings.limits, session.finish
         )
 
     def _take_up(self, member: Member) -> None:
@@ -330,7 +374,11 @@ class Course:
         if self._queue is None:
             return
         self._timeout = self._queue.add(self._time_out)
-        if self._queue is services.selection_timeouts and not self.connection.preview.final:
+        if (
+            self._queue is services.selection_timeouts
+            and self._detect_timeout is None
+            and not self.connection.preview.final
+        ):
             self._detect_timeout = services.detect_timeouts.add(self.connection.preview.finish)
 
     def _time_out(self) -> None:
@@ -338,12 +386,33 @@ class Course:
         if self._queue is self._services.negotiation_timeouts:
             self._interrupt(RouteError(errors.OUTCOME_NEGOTIATION_FAILED, "it took too long"))
         else:
-            self._interrupt(RouteError(errors.OUTCOME_SELECTION_TIMEOUT, "choosing a backend took too long"))
+            self._interrupt(_selection_timeout())
 
     def _interrupt(self, reason: RouteError) -> None:
         self._reason = reason
         if self._deferred is not None:
             self._deferred.cancel()
+
+    def record(self, outcome: str) -> AccessRecord:
+        """What its log line says."""
+        connection = self.connection
+        return AccessRecord(
+            time.time(),
+            self._services.clock.seconds() - connection.opened_at,
+            connection.listener,
+            connection.client.transport,
+            str(connection.client.remote),
+            outcome,
+            connection.identifier,
+            "" if self.member is None else self.member.name,
+            connection.upstream,
+            self.octets_from_client,
+            self.octets_from_upstream,
+            self.detected or "",
+            connection.properties.get("tls.sni", ""),
+            connection.properties.get("http.host", ""),
+            connection.trace.detail,
+        )
 
     # For the wheel, while a backend answers the client itself.
 

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from pmmux.model import NO_PROPERTIES, Client, Properties, Verdict
+from pmmux.model import NO_MATCH, NO_PROPERTIES, Client, Properties, Verdict
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -93,7 +93,9 @@ class Inspection:
             verdict.octets_needed == 0 or (preview.size < verdict.octets_needed and not preview.final)
         ):
             return verdict
-        verdict = self._catalogue.probes[name].inspect(preview.octets)
+        probe = self._catalogue.probes.get(name)
+        # One of another transport recognises nothing here: detect = quic on a TCP connection.
+        verdict = NO_MATCH if probe is None else probe.inspect(preview.octets)
         if preview.final and verdict.octets_needed:
             verdict = (
                 Verdict(True, 0, verdict.properties)

@@ -65,8 +65,9 @@ class INegotiator(Interface):
 
     name = Attribute("Its name in the configuration and in the trace.")
 
-    # Where a negotiator also has C{annotate(connection)}, that is all it does: it neither waits nor
-    # consumes nor rejects, and is called in place of L{negotiate} where every other one is like it.
+    # Where a negotiator also has C{annotate(properties, client, listener)}, that is all it does: it
+    # neither waits nor consumes nor rejects, and it is called in place of L{negotiate} where every
+    # other one of the chain is like it.
 
     def negotiate(connection: Any, proceed: Any) -> Any:
         """
@@ -311,9 +312,9 @@ class IDataPath(Interface):
 
     def accept(descriptor: Any, build: Any) -> Any:
         """
-        Take over an accepted, non-blocking stream socket.
+        Take over an accepted stream socket.
 
-        @param descriptor: the L{socket.socket}; owned by the data path from here on.
+        @param descriptor: a C{socket.SocketType}; owned by the data path from here on.
         @param build: called without arguments for the L{twisted.internet.interfaces.IProtocol}
             that is then connected to the stream, an ITCPTransport.
         """

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pmmux.connection import Connection
+from pmmux.express import Arrival, ExpressLane
 from pmmux.interfaces import IListener
 from pmmux.model import Address
-from pmmux.preview import PreviewTransport
+from pmmux.preview import Preview
 from pmmux.transport.accepting import Acceptor, ConnectionLimit
 from pmmux.transport.sockets import ANY_IPV4, ANY_IPV6, AcceptedClient, address_of, close_sockets
 
@@ -28,24 +28,25 @@ class StreamListener:
         reactor: Any,
         spec: Any,
         sockets: Sequence[socket.socket],
-        data_path: Any,
         limit: ConnectionLimit,
         preview_limit_octets: int,
         identifiers: Iterator[int],
-        accepted: Callable[[Connection], None],
+        begin: Callable[[Arrival, Preview], None],
+        lane: ExpressLane | None,
     ) -> None:
         """
         @param spec: L{pmmux.config.settings.ListenerSpec}
-        @param accepted: called with each new connection.
+        @param begin: called with each new connection that the lane does not take.
+        @param lane: C{None} where there is none.
         """
         self.spec = spec
         self._seconds = reactor.seconds
         self._sockets = sockets
-        self._data_path = data_path
         self._limit = limit
         self._preview_limit_octets = preview_limit_octets
         self._identifiers = identifiers
-        self._take = accepted
+        self._begin = begin
+        self.lane = lane
         self._fixed_address = _fixed_address(sockets)
         self._acceptors = [Acceptor(reactor, opened, limit, self._accepted) for opened in sockets]
 
@@ -66,20 +67,12 @@ class StreamListener:
 
     def _accepted(self, accepted: Any, peer: Any) -> None:
         self._limit.take()
-        local = self._fixed_address
-        client = AcceptedClient(accepted, peer, accepted.family, local)
-
-        def opened(stream: PreviewTransport) -> None:
-            identifier = next(self._identifiers)
-            self._take(Connection(identifier, self.spec.name, client, stream, self._seconds()))
-
-        try:
-            self._data_path.accept(accepted, lambda: PreviewTransport(self._preview_limit_octets, opened))
-        except OSError as error:
-            # It has gone already, or there was no descriptor for it.
-            accepted.close()
-            self._limit.give_back()
-            self.log.info("a connection was lost while it was accepted: {error}", error=str(error))
+        client = AcceptedClient(accepted, peer, accepted.family, self._fixed_address)
+        arrival = Arrival(accepted, client, self.spec.name, next(self._identifiers), self._seconds())
+        if self.lane is not None:
+            self.lane.take(arrival)
+        else:
+            self._begin(arrival, Preview(self._preview_limit_octets))
 
 
 def _fixed_address(sockets: Sequence[socket.socket]) -> Address | None:

@@ -197,7 +197,7 @@ class PreviewCondition:
             if prefix.startswith(octets):
                 needed = min(needed or len(prefix), len(prefix))
         for pattern, bounds in self.patterns:
-            if pattern.begins(octets):
+            if pattern.begins(octets) if preview.final else pattern.begins_whatever_follows(octets):
                 return NO_MATCH if self.negated else MATCH
             if bounds is None or (
                 octets >= bounds[0][: len(octets)] and octets[: len(bounds[1])] <= bounds[1]

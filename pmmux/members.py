@@ -13,6 +13,11 @@ from pmmux.matching import AllOf, PropertyCondition
 from pmmux.model import BackendInfo, PriorityTier, Status, Verdict
 
 
+def _mirror_status(member: Member, attribute: Any, status: Status) -> Status:
+    member.is_offered = status.is_offered
+    return status
+
+
 @define(slots=True, eq=False)
 class Member:
     """
@@ -21,6 +26,7 @@ class Member:
     @ivar status: kept by the health monitor and the lifecycle; read on each routing.
     @ivar routed: connections and messages routed to it so far.
     @ivar active: those open now.
+    @ivar is_offered: whether C{status} lets it be offered; kept in step with it.
     @ivar answers_itself: whether it is an L{IProtocolBackend}.
     @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
@@ -30,11 +36,12 @@ class Member:
     tier: PriorityTier
     weight: int
     condition: Any
-    status: Status = Status.UNKNOWN
+    status: Status = field(default=Status.UNKNOWN, on_setattr=_mirror_status)
     routed: int = 0
     active: int = 0
     depends_on_octets: bool = False
     answers_itself: bool = False
+    is_offered: bool = True
 
     @classmethod
     def of(cls, backend: Any) -> Member:
@@ -148,6 +155,39 @@ class MemberIndex:
             else:
                 group = self._groups.setdefault(condition.name, _NameGroup(condition.name))
                 group.add(position, condition)
+        # Where names are all that any member asks for, nothing else is to be evaluated.
+        self._only_names: _NameGroup | None = None
+        if len(self._groups) == 1 and all(_asks_names_only(member.condition) for member in members):
+            (self._only_names,) = self._groups.values()
+
+    def first_now(self, inspection: Inspection, refused: list[Member]) -> Member | None:
+        """
+        The first member that is offered and matches, as far as that can be told now.
+
+        @param refused: takes those before it that do not match or are not offered, unless they were
+            passed over by their names.
+        @return: C{None} where there is none, where it takes more octets to tell, and where the octets
+            are a broken instance of a protocol.
+        """
+        if self._only_names is not None:
+            value = inspection.value(self._only_names.name)
+            if value is None or value.__class__ is Verdict or inspection.fault is not None:
+                return None
+            for position in self._only_names.find(value.lower()):  # type: ignore[union-attr]
+                member = self._members[position]
+                if member.is_offered:
+                    return member
+                refused.append(member)
+            return None
+        for member in self.in_order(inspection):
+            if member.is_offered:
+                verdict = member.condition.evaluate(inspection)
+                if verdict.matched is None or inspection.fault is not None:
+                    return None
+                if verdict.matched:
+                    return member
+            refused.append(member)
+        return None
 
     def in_order(self, inspection: Inspection) -> Iterator[Member]:
         """The members that C{inspection} may match, lazily, in definition order."""
@@ -171,6 +211,10 @@ class MemberIndex:
             taken = nearest.take(inspection)
             if taken is not None:
                 yield self._members[taken]
+
+
+def _asks_names_only(condition: Any) -> bool:
+    return _name_condition(condition) is not None and len(condition.conditions) == 1
 
 
 def _name_condition(condition: Any) -> PropertyCondition | None:

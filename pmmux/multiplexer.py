@@ -7,14 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from pmmux import errors
 from pmmux.connection import Connection
 from pmmux.course import Course, CourseServices
 from pmmux.errors import ListenError
+from pmmux.express import Arrival, ExpressLane
 from pmmux.interfaces import IMultiplexer
 from pmmux.listening import StreamListener
+from pmmux.preview import Preview, PreviewTransport
+from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit
 from pmmux.transport.sockets import open_stream_sockets
 
@@ -27,6 +31,8 @@ class Multiplexer:
     @ivar courses: the connections that are open, by their identifiers.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -34,14 +40,15 @@ class Multiplexer:
         limit: ConnectionLimit,
         preview_limit_octets: int,
         backlog: int,
-        log_finished: Callable[[Course, str], None],
+        log_finished: Callable[[Course | Session, str], None],
     ) -> None:
         """
         @param backlog: how many connections the system may hold for us to accept, per address.
         @param log_finished: called once for each connection that ended, with its outcome.
         """
-        self.courses: dict[int, Course] = {}
+        self.courses: dict[int, Course | Session | Arrival] = {}
         self.course_services: CourseServices
+        self._lane: ExpressLane | None = None
         self._reactor = reactor
         self._data_path = data_path
         self._limit = limit
@@ -52,6 +59,18 @@ class Multiplexer:
         self._identifiers = itertools.count(1)
         self._running = False
         self._empty: Deferred[None] | None = None
+
+    def use(self, services: CourseServices, has_lane: bool) -> None:
+        """
+        Take what courses share; to be called before L{open}.
+
+        @param has_lane: whether the data path is one for the express lane.
+        """
+        self.course_services = services
+        if has_lane and not services.negotiates:
+            self._lane = ExpressLane(
+                services, self._data_path, self._preview_limit_octets, self._begin, self._wait
+            )
 
     def open(self, specs: Sequence[Any]) -> list[ListenError]:
         """
@@ -126,11 +145,11 @@ class Multiplexer:
             self._reactor,
             spec,
             sockets,
-            self._data_path,
             self._limit,
             self._preview_limit_octets,
             self._identifiers,
-            self._accepted,
+            self._begin,
+            self._lane,
         )
 
     def _close(self) -> None:
@@ -142,14 +161,43 @@ class Multiplexer:
         for course in tuple(self.courses.values()):
             course.close(errors.OUTCOME_DRAIN_TIMEOUT)
 
-    def _accepted(self, connection: Connection) -> None:
-        course = Course(self.course_services, connection)
-        self.courses[connection.identifier] = course
-        course.start()
+    def _begin(self, arrival: Arrival, preview: Preview) -> None:
+        """Let a connection take its general course."""
 
-    def finished(self, course: Course, outcome: str) -> None:
+        def opened(stream: PreviewTransport) -> None:
+            connection = Connection(
+                arrival.identifier, arrival.listener, arrival.client, stream, arrival.opened_at
+            )
+            course = Course(self.course_services, connection)
+            self.courses[arrival.identifier] = course
+            course.start(arrival.timeout)
+
+        def build() -> PreviewTransport:
+            return PreviewTransport(self._preview_limit_octets, opened, preview=preview)
+
+        try:
+            # While there is a socket to ask: the data path may keep a duplicate of its own.
+            _ = arrival.client.local
+            if arrival.is_registered:
+                self._data_path.accept(arrival.sock, build, True)
+            else:
+                self._data_path.accept(arrival.sock, build)
+        except OSError as error:
+            # It has gone already, or there was no descriptor for it.
+            arrival.sock.close()
+            self._limit.give_back()
+            self.log.info("a connection was lost while it was accepted: {error}", error=str(error))
+
+    def _wait(self, arrival: Arrival) -> None:
+        self.courses[arrival.identifier] = arrival
+
+    def taken_up(self, session: Session) -> None:
+        """For L{CourseServices}: a connection is routed, and its octets begin to flow."""
+        self.courses[session.identifier] = session
+
+    def finished(self, course: Course | Session, outcome: str) -> None:
         """For L{CourseServices}: one connection ended."""
-        del self.courses[course.connection.identifier]
+        del self.courses[course.identifier]
         self._limit.give_back()
         self._log_finished(course, outcome)
         if self._empty is not None and not self.courses:

@@ -47,6 +47,11 @@ class Preview:
         return self._octets if self._size <= self.limit_octets else self._octets[: self.limit_octets]
 
     @property
+    def held(self) -> int:
+        """How many octets are held, those beyond the limit too."""
+        return self._size
+
+    @property
     def size(self) -> int:
         """How many octets readers may see now."""
         return min(self._size, self.limit_octets)
@@ -151,15 +156,17 @@ class PreviewTransport:
         limit_octets: int,
         opened: Callable[[PreviewTransport], None],
         closed: Callable[[Failure], None] = lambda reason: None,
+        preview: Preview | None = None,
     ) -> None:
         """
         @param limit_octets: the L{Preview}'s limit.
+        @param preview: what has been read before there was a stream; a new one where there is none.
         @param opened: called when the stream is connected.
         @param closed: called once when it is lost; after the taker was told.
         """
-        self.preview = Preview(limit_octets)
+        self.preview = preview if preview is not None else Preview(limit_octets)
         self.lost: Failure | None = None
-        self.octets_read = 0
+        self.octets_read = 0 if preview is None else preview.held
         self.closed = closed
         self._opened = opened
         self._paused = False
@@ -173,11 +180,6 @@ class PreviewTransport:
         return 0 if self._counted is None else self._counted.octets_written
 
     # What the transport below calls.
-
-    def preload(self, octets: bytes) -> None:
-        """Octets that arrived before L{makeConnection}, from transports that read early."""
-        self.octets_read += len(octets)
-        self.preview.feed(octets)
 
     def makeConnection(self, transport: Any) -> None:
         """The stream is connected, to an ITCPTransport."""

@@ -27,6 +27,7 @@ class Router:
         @param reporter: L{pmmux.metrics.reporter.MetricReporter}
         """
         self.strategy = strategy
+        self._takes_first: bool = getattr(strategy, "takes_first", False)
         self._reporter = reporter
         self._members: list[Member] = []
         self._index: MemberIndex | None = None
@@ -51,10 +52,23 @@ class Router:
             raise RouteError(OUTCOME_CLIENT_GONE, "the client said nothing and closed")
         raise RouteError(OUTCOME_NO_BACKEND, "no backend matches")
 
+    def select_now(self, inspection: Inspection, refused: list[Member]) -> Member | None:
+        """
+        Choose without waiting and without a coroutine, where that gives what L{select} would give.
+
+        @param refused: takes the members that were looked at before.
+        @return: C{None} where L{select} must be asked.
+        """
+        if not self._takes_first:
+            return None
+        if self._index is None:
+            self._index = MemberIndex(tuple(self._members))
+        return self._index.first_now(inspection, refused)
+
     def must_hear_first(self) -> bool:
         """Whether the first backend that is offered depends on what the client says, on nothing else."""
         for member in self._members:
-            if member.status.is_offered:
+            if member.is_offered:
                 return member.depends_on_octets
         return False
 

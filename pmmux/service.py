@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pmmux.access import AccessLog, AccessRecord
+from pmmux.access import AccessLog
 from pmmux.config.settings import Settings
 from pmmux.course import Course, CourseServices, CourseSettings
 from pmmux.errors import ListenError
@@ -25,8 +24,10 @@ from pmmux.model import BackendSpec
 from pmmux.multiplexer import Multiplexer
 from pmmux.registry import Registry, Services
 from pmmux.router import Router
+from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit, connections_for, raise_descriptor_limit
 from pmmux.transport.connecting import Connector
+from pmmux.transport.fast import FastDataPath
 from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
 
@@ -71,7 +72,7 @@ class PmmuxService(MultiService):
             option("queue-length"),
             self._log_finished,
         )
-        self.multiplexer.course_services = self._course_services()
+        self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
         self._ingress = self.reporter.counter("client.ingress.bytes")
         self._egress = self.reporter.counter("client.egress.bytes")
 
@@ -129,8 +130,6 @@ class PmmuxService(MultiService):
     def _make_data_path(self) -> Any:
         if os.environ.get("PMMUX_PORTABLE") or not hasattr(select, "epoll"):
             return PortableDataPath(self._reactor)
-        from pmmux.transport.fast import FastDataPath
-
         option = self.settings.globals.get
         return FastDataPath(self._reactor, RelayLimits(option("idle-timeout"), option("half-closed-timeout")))
 
@@ -152,6 +151,7 @@ class PmmuxService(MultiService):
             ProbeCatalogue(self.registry.probes("tcp")),
             settings,
             self.reporter,
+            self.multiplexer.taken_up,
             self.multiplexer.finished,
         )
 
@@ -163,27 +163,8 @@ class PmmuxService(MultiService):
             self.reporter.add_sink(sink)
         self.reporter.start()
 
-    def _log_finished(self, course: Course, outcome: str) -> None:
-        connection = course.connection
-        self._ingress.add(course.octets_from_client)
-        self._egress.add(course.octets_from_upstream)
-        properties = connection.properties
-        self._access.write(
-            AccessRecord(
-                time.time(),
-                self._reactor.seconds() - connection.opened_at,
-                connection.listener,
-                "tcp",
-                str(connection.client.remote),
-                outcome,
-                connection.identifier,
-                course.member.name if course.member is not None else "",
-                connection.upstream,
-                course.octets_from_client,
-                course.octets_from_upstream,
-                course.detected or "",
-                properties.get("tls.sni", ""),
-                properties.get("http.host", ""),
-                connection.trace.detail,
-            )
-        )
+    def _log_finished(self, course: Course | Session, outcome: str) -> None:
+        record = course.record(outcome)
+        self._ingress.add(record.octets_from_client)
+        self._egress.add(record.octets_from_upstream)
+        self._access.write(record)

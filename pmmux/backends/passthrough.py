@@ -15,6 +15,7 @@ from pmmux.errors import Fault
 from pmmux.interfaces import IBackendProtocol, IConnectionBackend, IHealthCheckable
 from pmmux.model import BackendSpec, OptionKey, SectionValues
 from pmmux.preview import PreviewTransport
+from pmmux.transport.connecting import literal_address
 
 
 @implementer(IConnectionBackend, IHealthCheckable)
@@ -30,6 +31,12 @@ class PassBackend(Backend):
         self.target = str(self._target)
         self.health_target = self._target
         self._connector = services.connector
+        # Where the express lane may go: a plain address.
+        self.express_target = (
+            None
+            if self._target.unix_path is not None
+            else literal_address(self._target.host, self._target.port)
+        )
         self._timeout_seconds: float = spec.options.get("connect-timeout") or services.connect_seconds
 
     async def connect(self, connection: Connection) -> PreviewTransport:

@@ -58,8 +58,11 @@ class LentStream:
             if stream.lost is None:
                 await self._closed
         except CancelledError:
-            # It does not take what was written; the loss follows at the reactor's next turn.
+            # Cancelled while it does not take what was written; a reset is over at the next turn.
+            self._closed = Deferred()
             transport.abortConnection()
+            if stream.lost is None:
+                await self._closed
             raise
 
     def _lost(self, reason: Failure) -> None:

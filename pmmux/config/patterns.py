@@ -17,6 +17,9 @@ PATTERN_MEMORY_OCTETS = 1 << 20
 PATTERN_LIMIT_CHARACTERS = 4096
 
 _SPECIAL = frozenset(".^$*+?{}[]|()")
+# Whether these match depends on what follows.
+_LOOKING_AHEAD = frozenset({"$", r"\b", r"\B", r"\z"})
+_PART = re.compile(r"\\(.)|(.)", re.DOTALL)
 _LITERAL_ESCAPES = frozenset(r"\.^$*+?{}[]|()-/_:@ ~#&%=,;<>!\"'")
 
 
@@ -33,6 +36,7 @@ class Pattern:
     text: str
     literal: str | None
     _compiled: Any
+    _looks_ahead: bool = False
 
     def matches(self, subject: str) -> bool:
         """Whether it matches the whole of C{subject}."""
@@ -41,6 +45,13 @@ class Pattern:
     def begins(self, octets: bytes) -> bool:
         """Whether it matches from the first octet on, to wherever."""
         return self._compiled.match(octets) is not None
+
+    def begins_whatever_follows(self, octets: bytes) -> bool:
+        """Whether it matches from the first octet on, and goes on doing so whatever follows C{octets}."""
+        if not self._looks_ahead:
+            return self._compiled.match(octets) is not None
+        # The last octet is held back from the match: it tells what C{$} and C{\b} say before it.
+        return bool(octets) and self._compiled.match(octets, 0, len(octets) - 1) is not None
 
     def range(self, limit_octets: int) -> tuple[bytes, bytes] | None:
         """
@@ -84,7 +95,9 @@ def compile_pattern(text: str, ignore_case: bool = False, octets: bool = False) 
             reason = reason.decode("utf-8", "replace")
         raise ValueError(f"not a valid regular expression: {reason}") from None
     literal = literal_of(text)
-    return Pattern(text, literal.lower() if literal is not None and ignore_case else literal, compiled)
+    if literal is not None and ignore_case:
+        literal = literal.lower()
+    return Pattern(text, literal, compiled, any(found[0] in _LOOKING_AHEAD for found in _PART.finditer(text)))
 
 
 def literal_of(text: str) -> str | None:
@@ -92,7 +105,7 @@ def literal_of(text: str) -> str | None:
     if not _SPECIAL.intersection(text) and "\\" not in text:
         return text
     found: list[str] = []
-    for part in re.finditer(r"\\(.)|(.)|\\", text, re.DOTALL):
+    for part in _PART.finditer(text):
         escaped, plain = part.groups()
         if escaped is not None and escaped in _LITERAL_ESCAPES:
             found.append(escaped)

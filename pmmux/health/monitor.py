@@ -6,15 +6,14 @@ import itertools
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
-from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from pmmux.health.ejection import Ejections
-from pmmux.health.machine import Tally
 from pmmux.health.options import OBSERVED_ONLY
 from pmmux.health.plan import Plan, applicable, plan_of
+from pmmux.health.record import HealthReport, Instruments, Record
 from pmmux.health.slow_start import SlowStart
 from pmmux.health.watch import Outcome, Watch
 from pmmux.interfaces import IHealthCheckable, IHealthMonitor
@@ -29,46 +28,6 @@ START_SPACING_SECONDS = 0.01
 _SPREAD = 0.6180339887498949
 
 _LIFECYCLE = frozenset({Status.DRAINING, Status.STOPPED})
-
-
-@frozen(slots=True)
-class HealthReport:
-    """
-    What is known of one backend's health at one moment.
-
-    @ivar check: the section's name; empty where no section applies.
-    @ivar error: why the last check failed; empty where it passed.
-    @ivar age_seconds: how long ago the last check ended; C{None} where there was none.
-    @ivar duration_seconds: how long it took.
-    @ivar ejected_seconds: how long it will still be left out because of clients' connections; 0 for
-        not at all.
-    @ivar ejections: how often it was left out, as it counts for the next time.
-    """
-
-    backend: str
-    check: str
-    status: Status
-    consecutive_failures: int
-    consecutive_successes: int
-    error: str
-    age_seconds: float | None
-    duration_seconds: float
-    ejected_seconds: float
-    ejections: int
-
-
-@define(slots=True, eq=False)
-class _Record:
-    """One member with what is known of it."""
-
-    member: Member
-    plan: Plan | None = None
-    watch: Watch | None = None
-    tally: Tally = field(factory=Tally)
-    error: str = ""
-    ended_at: float | None = None
-    seconds: float = 0.0
-    shown: Status | None = None
 
 
 @implementer(IHealthMonitor)
@@ -105,7 +64,7 @@ class HealthMonitor:
         self._router = router
         self._checks = checks
         self._plans = [plan_of(section) for section in sections]
-        self._records: dict[Member, _Record] = {}
+        self._records: dict[Member, Record] = {}
         self._ending: set[Deferred[None]] = set()
         self._room = DeferredSemaphore(CHECKS_AT_A_TIME)
         self._slow_start = SlowStart(self._clock)
@@ -117,7 +76,7 @@ class HealthMonitor:
         """Check from now on, what the router has and what it will have."""
         self._unwatch = self._router.watch(self._member_changed)
         for member in self._router.members():
-            self._records[member] = _Record(member)
+            self._records[member] = Record(member)
         for record in self._records.values():
             self._assign(record)
 
@@ -142,8 +101,13 @@ class HealthMonitor:
 
     def reports(self) -> tuple[HealthReport, ...]:
         """What is known of each backend, in definition order."""
-        records = (self._records.get(member) for member in self._router.members())
-        return tuple(self._report(record) for record in records if record is not None)
+        now = self._clock.seconds()
+        ejections = self._ejections
+        return tuple(
+            self._records[member].report(now, ejections.seconds_left(member), ejections.times(member))
+            for member in self._router.members()
+            if member in self._records
+        )
 
     def sections(self) -> tuple[SectionValues, ...]:
         """The C{health-check} sections in force."""
@@ -199,7 +163,7 @@ class HealthMonitor:
 
     def _member_changed(self, event: str, member: Member) -> None:
         if event == "added":
-            record = self._records[member] = _Record(member)
+            record = self._records[member] = Record(member)
             self._assign(record)
         else:
             removed = self._records.pop(member, None)
@@ -213,7 +177,7 @@ class HealthMonitor:
             for record in self._records.values():
                 self._assign(record)
 
-    def _assign(self, record: _Record) -> None:
+    def _assign(self, record: Record) -> None:
         member = record.member
         plan = applicable(self._plans, member.backend.spec.protocol, member.name)
         if plan == record.plan and plan is not None:
@@ -223,11 +187,10 @@ class HealthMonitor:
         self._ejections.observe(member, None if plan is None else plan.ejection)
         self.is_observing = any(each.ejection is not None for each in self._plans)
         if plan is None or not self._begin_watch(record, plan):
-            record.tally.reset()
-            record.error = ""
+            record.forget()
         self._apply(record, "its health is looked at in another way now")
 
-    def _begin_watch(self, record: _Record, plan: Plan) -> bool:
+    def _begin_watch(self, record: Record, plan: Plan) -> bool:
         """@return: whether it is checked now."""
         backend = record.member.backend
         if plan.kind == OBSERVED_ONLY or not IHealthCheckable.providedBy(backend):
@@ -246,6 +209,8 @@ class HealthMonitor:
             coroutine: Coroutine[Any, Any, None] = check.run(target, plan.section, self._services)
             return coroutine
 
+        if record.instruments is None:
+            record.instruments = Instruments(self._reporter, record.member.name)
         watch = record.watch = Watch(
             self._clock, self._room, run, lambda outcome: self._checked(record, plan, outcome)
         )
@@ -254,7 +219,7 @@ class HealthMonitor:
         watch.start(plan.initial_delay_seconds + offset_seconds, plan.interval_seconds, plan.timeout_seconds)
         return True
 
-    def _end_watch(self, record: _Record) -> None:
+    def _end_watch(self, record: Record) -> None:
         watch, record.watch = record.watch, None
         if watch is None:
             return
@@ -264,22 +229,10 @@ class HealthMonitor:
 
     # What follows from it.
 
-    def _checked(self, record: _Record, plan: Plan, outcome: Outcome) -> None:
-        member, tally = record.member, record.tally
-        record.error = outcome.error
-        record.seconds = outcome.seconds
-        record.ended_at = self._clock.seconds()
-        result = "failed" if outcome.error else "passed"
-        if outcome.error:
-            tally.failed(plan.failure_threshold)
-        else:
-            tally.passed(plan.recovery_threshold)
-            self._ejections.readmit(member)
-        reporter, name = self._reporter, member.name
-        reporter.counter("backend.health_check.total", backend=name, result=result).add(1)
-        reporter.duration("backend.health_check.duration", backend=name).observe(outcome.seconds)
-        reporter.gauge("backend.health_check.consecutive_failures", backend=name).set(tally.failures)
-        reporter.gauge("backend.health_check.consecutive_successes", backend=name).set(tally.successes)
+    def _checked(self, record: Record, plan: Plan, outcome: Outcome) -> None:
+        record.take(outcome, plan, self._clock.seconds())
+        if not outcome.error:
+            self._ejections.readmit(record.member)
         self._apply(record, outcome.error or "the check passed")
 
     def _ejection_changed(self, member: Member, reason: str) -> None:
@@ -287,7 +240,7 @@ class HealthMonitor:
         if record is not None:
             self._apply(record, reason or "no longer left out")
 
-    def _apply(self, record: _Record, reason: str) -> None:
+    def _apply(self, record: Record, reason: str) -> None:
         member = record.member
         before = member.status
         if before in _LIFECYCLE:
@@ -300,14 +253,7 @@ class HealthMonitor:
                 self._slow_start.end(member)
             elif before is Status.UNHEALTHY and record.plan is not None:
                 self._slow_start.begin(member, record.plan.slow_start_seconds)
-        if status is not record.shown:
-            if record.shown is not None:
-                self._gauge(member, record.shown).set(0)
-            record.shown = status
-            self._gauge(member, status).set(1)
-
-    def _gauge(self, member: Member, status: Status) -> Any:
-        return self._reporter.gauge("backend.status", backend=member.name, status=status.value)
+        record.show(self._reporter)
 
     def _tell(self, member: Member, before: Status, reason: str) -> None:
         change = {
@@ -318,18 +264,3 @@ class HealthMonitor:
         }
         self.log.info("backend {backend} is {status}, was {before}: {reason}", **change)
         self._reporter.event("backend.status", **change)
-
-    def _report(self, record: _Record) -> HealthReport:
-        member, ended_at = record.member, record.ended_at
-        return HealthReport(
-            member.name,
-            "" if record.plan is None else record.plan.name,
-            member.status,
-            record.tally.failures,
-            record.tally.successes,
-            record.error,
-            None if ended_at is None else self._clock.seconds() - ended_at,
-            record.seconds,
-            self._ejections.seconds_left(member),
-            self._ejections.times(member),
-        )

@@ -46,7 +46,7 @@ class AnnouncementListener:
     def start(self) -> None:
         """Open the sockets; one that cannot be opened is done without."""
         if ":" in self._link.gateway:
-            self._listen(pcp.ANNOUNCEMENT_GROUP_IPV6, pcp.ANNOUNCEMENT_PORT, self._hear_mapping_server)
+            self._listen_on_ipv6()
             return
         self._listen(pcp.ANNOUNCEMENT_GROUP, pcp.ANNOUNCEMENT_PORT, self._hear_mapping_server)
         self._listen(ssdp.GROUP, ssdp.PORT, self._hear_device)
@@ -58,16 +58,31 @@ class AnnouncementListener:
 
     def _listen(self, group: str, port: int, hear: Callable[[bytes], None]) -> None:
         # Bound to the group's address, so that what is sent to us alone goes to who else has this port.
-        bind_address = f"{group}%{self._link.interface}" if ":" in group else group
         listener = _GroupListener(self._link, group, hear)
         try:
             listening = self._reactor.listenMulticast(
-                port, listener, interface=bind_address, maxPacketSize=_LARGEST_OCTETS, listenMultiple=True
+                port, listener, interface=group, maxPacketSize=_LARGEST_OCTETS, listenMultiple=True
             )
         except (CannotListenError, OSError) as error:
-            self.log.debug("NAT: no announcements from {group}: {error}", group=group, error=str(error))
+            self._note_deafness(group, error)
         else:
             self._ports.append(listening)
+
+    def _listen_on_ipv6(self) -> None:
+        group = pcp.ANNOUNCEMENT_GROUP_IPV6
+        listener = _GroupListener(self._link, group, self._hear_mapping_server)
+        try:
+            with _open_group_socket(group, pcp.ANNOUNCEMENT_PORT, self._link.interface) as opened:
+                listening = self._reactor.adoptDatagramPort(
+                    opened.fileno(), socket.AF_INET6, listener, _LARGEST_OCTETS
+                )
+        except OSError as error:
+            self._note_deafness(group, error)
+        else:
+            self._ports.append(listening)
+
+    def _note_deafness(self, group: str, error: Exception) -> None:
+        self.log.debug("NAT: no announcements from {group}: {error}", group=group, error=str(error))
 
     def _hear_mapping_server(self, datagram: bytes) -> None:
         announced = pcp.decode(datagram)
@@ -99,18 +114,32 @@ class _GroupListener(DatagramProtocol):
         self._hear = hear
 
     def startProtocol(self) -> None:
+        if ":" in self._group:
+            return
         transport: Any = self.transport
         with contextlib.suppress(OSError):
-            if ":" in self._group:
-                index = socket.if_nametoindex(self._link.interface)
-                membership = socket.inet_pton(socket.AF_INET6, self._group) + index.to_bytes(4, sys.byteorder)
-                transport.getHandle().setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
-            else:
-                membership = socket.inet_aton(self._group) + socket.inet_aton(self._link.address)
-                transport.getHandle().setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+            membership = socket.inet_aton(self._group) + socket.inet_aton(self._link.address)
+            transport.getHandle().setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         sender, gateway = addr[0].partition("%")[0], self._link.gateway.partition("%")[0]
         # On IPv6 a router speaks to all from its link-local address, whichever we know it by.
         if sender == gateway or (":" in gateway and sender.startswith("fe80:")):
             self._hear(datagram)
+
+
+def _open_group_socket(group: str, port: int, interface: str) -> socket.socket:
+    """A socket that hears one IPv6 group on one interface; Twisted's own cannot be given the interface."""
+    index = socket.if_nametoindex(interface)
+    opened = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        membership = socket.inet_pton(socket.AF_INET6, group) + index.to_bytes(4, sys.byteorder)
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+        opened.bind((group, port, 0, index))
+    except OSError:
+        opened.close()
+        raise
+    return opened

@@ -5,6 +5,7 @@ Questions and answers with a gateway over UDP, for PCP and NAT-PMP.
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,7 +34,8 @@ class GatewayExchange(DatagramProtocol):
 
     def __init__(self, context: DriverContext, server_port: int) -> None:
         self._context = context
-        self._server = (context.link.gateway, server_port)
+        self._server = (context.link.gateway.partition("%")[0], server_port)
+        self._destination = _find_destination(context.link.gateway, server_port)
         self._lock = DeferredLock()
         self._port: Any = None
         self._waiter: Deferred[Any] | None = None
@@ -76,9 +78,8 @@ class GatewayExchange(DatagramProtocol):
         """Twisted has a datagram for us; only the gateway's are looked at."""
         if self._waiter is None or self._read is None:
             return
-        # The system leaves the scope off a link-local sender.
-        sender, server = addr[0].partition("%")[0], self._server[0].partition("%")[0]
-        if (sender, addr[1]) != (server, self._server[1]):
+        # A link-local sender may come with its scope or without.
+        if (addr[0].partition("%")[0], addr[1]) != self._server:
             return
         try:
             answer = self._read(datagram)
@@ -110,7 +111,7 @@ class GatewayExchange(DatagramProtocol):
         assert self.transport is not None
         # Unreachable, no buffers, not permitted: as if it was lost on the way.
         with contextlib.suppress(OSError):
-            self.transport.write(question, self._server)
+            self.transport.write(question, self._destination)
         jitter = 1 + self._context.chance.uniform(-_JITTER_SHARE, _JITTER_SHARE)
         self._timers["again"] = self._context.reactor.callLater(
             delay_seconds * jitter, self._send, question, delay_seconds * 2
@@ -130,3 +131,14 @@ class GatewayExchange(DatagramProtocol):
         for timer in timers.values():
             if timer.active():
                 timer.cancel()
+
+
+def _find_destination(gateway: str, server_port: int) -> Any:
+    host, _, scope = gateway.partition("%")
+    if not scope:
+        return (host, server_port)
+    # In the short form Python would leave the scope out of a link-local address.
+    try:
+        return (host, server_port, 0, socket.if_nametoindex(scope))
+    except OSError:
+        return (host, server_port)

@@ -13,9 +13,15 @@ from pmmux.model import Client
 
 @implementer(IRoutingStrategy)
 class FirstAvailable:
-    """See the module."""
+    """
+    See the module.
+
+    @cvar takes_first: promises that the first candidate is chosen, whatever follows; the router may
+        then choose without asking.
+    """
 
     name = "first-available"
+    takes_first = True
 
     async def choose(
         self, client: Client, properties: Mapping[str, str], candidates: AsyncIterator[Member]

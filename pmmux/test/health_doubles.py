@@ -161,7 +161,7 @@ class ScriptedTransport(StringTransportWithDisconnection):
     def abortConnection(self) -> None:
         self.aborted = True
         if self.connected:
-            self.loseConnection()
+            super().loseConnection()
 
 
 class StubConnector:

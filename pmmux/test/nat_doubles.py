@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -192,3 +194,9 @@ class FakeNetwork(Clock):
         fake = self.listenUDP(port, protocol, interface)
         protocol.startProtocol()
         return fake
+
+    def adoptDatagramPort(
+        self, descriptor: int, family: int, protocol: Any, maxPacketSize: int = 8192
+    ) -> FakePort:
+        with socket.socket(fileno=os.dup(descriptor)) as adopted:
+            return self.listenMulticast(0, protocol, adopted.getsockname()[0])

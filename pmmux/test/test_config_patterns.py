@@ -92,7 +92,9 @@ class SettledTests(SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(
         st.lists(
-            st.sampled_from(["a", "b", "[ab]", "a+", "b*", "(a|b)?", ".", "$", r"\b", r"\B", r"\z", "|", " "]),
+            st.sampled_from(
+                ["a", "b", "[ab]", "a+", "b*", "(a|b)?", ".", "$", r"\b", r"\B", r"\z", "|", " "]
+            ),
             min_size=1,
             max_size=6,
         ),
@@ -116,15 +118,26 @@ class RangeTests(SynchronousTestCase):
 
     @settings(max_examples=100, deadline=None)
     @given(
-        st.lists(st.sampled_from(["a", "B", "[a-c]", "x{2}", "(?:ab|cd)", "y?", "z+", r"\xff"]), min_size=1, max_size=5),
+        st.lists(
+            st.sampled_from(["a", "B", "[a-c]", "x{2}", "(?:ab|cd)", "y?", "z+", r"\xff"]),
+            min_size=1,
+            max_size=5,
+        ),
         st.booleans(),
         st.integers(1, 12),
         st.data(),
     )
-    def test_holds_all_that_matches(self, parts: list[str], folded: bool, limit: int, data: st.DataObject) -> None:
+    def test_holds_all_that_matches(
+        self, parts: list[str], folded: bool, limit: int, data: st.DataObject
+    ) -> None:
         text = "".join(parts)
         bounds = compile_pattern(text, ignore_case=folded, octets=True).range(limit)
-        subject = data.draw(st.from_regex(re.compile(text.encode("latin-1").replace(b"\xff", b"\\xff"), re.IGNORECASE if folded else 0), fullmatch=True))
+        subject = data.draw(
+            st.from_regex(
+                re.compile(text.encode("latin-1").replace(b"\xff", b"\\xff"), re.IGNORECASE if folded else 0),
+                fullmatch=True,
+            )
+        )
         pattern = compile_pattern(text, ignore_case=folded, octets=True)
         if bounds is None or not pattern.begins(subject):
             return
@@ -150,7 +163,21 @@ class LiteralTests(SynchronousTestCase):
             self.assertEqual(compile_pattern(text).literal, literal)
 
     def test_not_literals(self) -> None:
-        for text in ("a.b", "a*", "^a", "a$", "(a)", "a|b", "[a]", r"\d", r"\bx", r"\x41", r"\Qa.b\E", r"\pL", "a{2}", "\\"):
+        for text in (
+            "a.b",
+            "a*",
+            "^a",
+            "a$",
+            "(a)",
+            "a|b",
+            "[a]",
+            r"\d",
+            r"\bx",
+            r"\x41",
+            r"\Qa.b\E",
+            r"\pL",
+            "a{2}",
+        ):
             self.assertIsNone(literal_of(text), text)
 
     def test_lower_case_where_case_is_ignored(self) -> None:

@@ -24,7 +24,12 @@ from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
 
 # What an upstream says before the relay has begun is held up to here.
 UPSTREAM_PREVIEW_OCTETS = 65536
-_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX}
+# Plain numbers: an enumeration is converted at each call.
+_FAMILIES = {"ipv4": int(socket.AF_INET), "ipv6": int(socket.AF_INET6), "unix": int(socket.AF_UNIX)}
+_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+# A target that could not be connected to at once is not tried at once again for so long.
+SLOW_TARGET_SECONDS = 30.0
+SLOW_TARGETS_LIMIT = 1000
 
 
 class _Connecting:
@@ -69,21 +74,74 @@ class FastDataPath:
         self.half_closed: list[Flow] = []
         self._limits = limits
         self._congestion_control = congestion_control.encode("ascii")
+        self._slow: dict[Address, float] = {}
         self._connect_timeouts: dict[float, TimeoutQueue] = {}
 
-    def accept(self, descriptor: socket.socket, build: Callable[[], Any]) -> None:
-        """Take over an accepted socket."""
-        Stream(self._reactor, self.poller, self.buffer, descriptor).start(build())
+    def accept(self, descriptor: Any, build: Callable[[], Any], is_registered: bool = False) -> None:
+        """
+        Take over an accepted socket.
+
+        @param is_registered: whether the poller knows it already.
+        """
+        Stream(self._reactor, self.poller, self.buffer, descriptor, is_registered).start(build())
+
+    def connect_now(self, target: Address) -> Any:
+        """
+        Connect without waiting.
+
+        @return: the socket; C{None} where that fails or takes time.
+        """
+        if self._slow.get(target, 0.0) > self._reactor.seconds():
+            return None
+        sock = self._open(target.family)
+        code = sock.connect_ex((target.host, target.port))
+        if code == errno.EINPROGRESS:
+            code = _send_nothing(sock)
+        if code == 0:
+            return sock
+        sock.close()
+        if code == errno.EAGAIN:
+            if len(self._slow) >= SLOW_TARGETS_LIMIT:
+                self._slow.clear()
+            self._slow[target] = self._reactor.seconds() + SLOW_TARGET_SECONDS
+        return None
+
+    def relay_now(
+        self,
+        client: Any,
+        client_is_registered: bool,
+        upstream: Any,
+        octets: bytes,
+        finished: Callable[[str], None],
+    ) -> Flow:
+        """
+        Relay between two sockets.
+
+        @param octets: what was read from the client before.
+        """
+        flow = Flow(self, client, upstream, finished)
+        flow.begin(flow.client, octets, False, client_is_registered)
+        flow.begin(flow.upstream, b"", False, False)
+        return flow
+
+    def _open(self, family: str) -> Any:
+        # Not socket.socket: what that adds in Python costs more than the system call.
+        sock = socket.SocketType(_FAMILIES[family], _STREAM, 0)
+        try:
+            if family != "unix":
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if self._congestion_control:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._congestion_control)
+        except BaseException:  # the socket must not outlive any of them
+            sock.close()
+            raise
+        return sock
 
     async def connect(self, target: Address, timeout_seconds: float) -> PreviewTransport:
         """Connect to one address; on this machine that needs no waiting."""
-        sock = socket.socket(_FAMILIES[target.family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = self._open(target.family)
         try:
-            if target.family != "unix":
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self._congestion_control and target.family != "unix":
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._congestion_control)
             code = sock.connect_ex(target.host if target.family == "unix" else (target.host, target.port))
             if code == errno.EINPROGRESS:
                 code = _send_nothing(sock)

@@ -92,18 +92,8 @@ class Stream:
         self._producer_paused = False
 
     def start(self, protocol: Any) -> None:
-        """Connect C{protocol}, and read what is there."""
+        """Connect C{protocol}, and tell it of what arrives."""
         self.protocol = protocol
-        preload = getattr(protocol, "preload", None)
-        if preload is not None:
-            # It is shown what has come before it is told that it is connected: so most decisions
-            # need not wait. An end or an error is met again when the stream is read.
-            try:
-                octets = self.sock.recv(len(self._buffer.octets) >> 3, socket.MSG_DONTWAIT)
-            except OSError:
-                octets = b""
-            if octets:
-                preload(octets)
         protocol.makeConnection(self)
         if self.protocol is not None:
             self.register()

@@ -1,0 +1,92 @@
+"""What all datagram listeners of this process share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attrs import frozen
+
+from pmmux.inspection import ProbeCatalogue
+from pmmux.interfaces import IDatagramBackend
+from pmmux.members import Member
+from pmmux.router import Router
+from pmmux.transport.datagram import DatagramPath
+from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
+
+
+@frozen(slots=True)
+class DatagramSettings:
+    """
+    The bounds on one session.
+
+    @ivar most: how many sessions a listener may have that states no number of its own.
+    """
+
+    detect_seconds: float
+    selection_seconds: float
+    idle_seconds: float
+    connect_retries: int
+    most: int
+    preview_octets: int
+
+
+class DatagramServices:
+    """
+    See the module.
+
+    @ivar own_names: addresses and ports of our own sockets. What comes from there would go round
+        for ever.
+    @ivar failed: told of each backend that could not be reached, and why.
+    @ivar answered: told of each backend that answered a session for the first time.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        router: Router,
+        path: DatagramPath,
+        catalogue: ProbeCatalogue,
+        settings: DatagramSettings,
+        reporter: Any,
+        identifiers: Iterator[int],
+        finished: Callable[[Any, str], None],
+    ) -> None:
+        """
+        @param catalogue: the probes of datagrams.
+        @param identifiers: unique among connections and sessions of this process.
+        @param finished: called once for each L{pmmux.datagrams.session.Session} that ended, with its
+            outcome.
+        """
+        self.clock = clock
+        self.router = router
+        self.path = path
+        self.catalogue = catalogue
+        self.settings = settings
+        self.identifiers = identifiers
+        self.finished = finished
+        self.own_names: set[tuple[str, int]] = set()
+        self.wheel = ProgressWheel(clock)
+        self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
+        self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
+        self.failed: Callable[[Member, str], None] = lambda member, reason: None
+        self.answered: Callable[[Member], None] = lambda member: None
+        self.reporter = reporter
+        self.total = reporter.counter("router.message.total")
+        self.octets = reporter.counter("router.message.bytes")
+        self.routed = reporter.counter("router.message.routed")
+        self.ingress = reporter.counter("client.ingress.bytes")
+        self.egress = reporter.counter("client.egress.bytes")
+        self.selection_duration = reporter.duration("router.message.selection.duration")
+        self._members: tuple[Member, ...] = ()
+        self._others: frozenset[str] = frozenset()
+
+    def not_for_datagrams(self) -> frozenset[str]:
+        """The names of the backends that take connections only."""
+        members = self.router.members()
+        if members != self._members:
+            self._members = members
+            self._others = frozenset(
+                member.name for member in members if not IDatagramBackend.providedBy(member.backend)
+            )
+        return self._others

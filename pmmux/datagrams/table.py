@@ -1,0 +1,248 @@
+"""The sessions of one listener: begun, counted, bounded, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pmmux import errors
+from pmmux.datagrams.admission import Admission, can_be_answered
+from pmmux.datagrams.connection_ids import ConnectionIDs
+from pmmux.datagrams.options import SessionLimits
+from pmmux.datagrams.outcomes import OUTCOME_EVICTED, OUTCOME_LISTENER_CLOSED
+from pmmux.datagrams.preview import DatagramPreview
+from pmmux.datagrams.routing import Routing
+from pmmux.datagrams.services import DatagramServices
+from pmmux.datagrams.session import Session
+from pmmux.errors import RouteError
+from pmmux.members import Member
+from pmmux.model import Address
+from pmmux.transport.datagram import Counts, DatagramPort, Name
+
+# What all undecided sessions of a listener may hold together.
+HELD_LIMIT_OCTETS = 4 << 20
+# A session that drains counts as ended when nothing moved for so long.
+DRAIN_QUIET_SECONDS = 1.0
+
+
+class SessionTable:
+    """
+    See the module.
+
+    @ivar sessions: those that are open, by their identifiers.
+    @ivar counts: what came in by this listener.
+    @ivar refused_datagrams: how many began no session, since the process began.
+    """
+
+    def __init__(self, services: DatagramServices, listener: str, limits: SessionLimits) -> None:
+        self.clock = services.clock
+        self.sessions: dict[int, Session] = {}
+        self.counts = Counts()
+        self.refused_datagrams = 0
+        self._services = services
+        self._listener = listener
+        self._limits = limits
+        self._admission = Admission(services.clock, limits)
+        self._routing = Routing(services, self)
+        # Those that the upstream has not answered, and those whose client has not answered back:
+        # what room is made of, the oldest first.
+        self._unanswered: dict[Session, None] = {}
+        self._unconfirmed: dict[Session, None] = {}
+        self._waiting: dict[Session, None] = {}
+        self._held_octets = 0
+        self._connection_ids = ConnectionIDs()
+        # By client and backend, where each datagram is routed anew.
+        self._exchanges: dict[tuple[DatagramPort, Name, Member], Session] = {}
+        self._own: set[tuple[str, int]] = set()
+        self._counted = (0, 0)
+        self._emptied: Callable[[], None] | None = None
+        self._closing = False
+        self._by_backend: dict[str, tuple[Any, Any]] = {}
+
+    # What ports call.
+
+    def arrived(self, port: DatagramPort, name: Name, octets: bytes) -> None:
+        """A datagram that belongs to no session, to C{port}, from C{name}."""
+        services = self._services
+        host, number = source = name[:2]
+        ours = (port.address.host, port.address.port)
+        if ours not in self._own:
+            self._own.add(ours)
+            services.own_names.add(ours)
+        if self._closing or not can_be_answered(host, number) or source in services.own_names:
+            self._drop("source")
+            return
+        is_by_message = self._limits.is_by_message
+        if not is_by_message and not self._has_room_for(host, octets):
+            return
+        remote = Address(host, number, "ipv6" if ":" in host else "ipv4")
+        session = Session(self, next(services.identifiers), self._listener, port, name, remote)
+        preview = DatagramPreview(octets, self._limits.preview_octets)
+        session.take(octets)
+        session.hold(preview)
+        if is_by_message:
+            preview.finish()
+        else:
+            session.follows = self._connection_ids.find(octets)
+            self._insert(session)
+            port.sessions[name] = session
+        self._routing.begin(session)
+
+    # What sessions call.
+
+    def hold(self, session: Session, datagram: bytes) -> bool:
+        """Hold what arrived while C{session} is undecided. @return: whether there was room."""
+        assert session.preview is not None
+        if not session.preview.feed(datagram):
+            return False
+        if session in self._waiting:
+            self._held_octets += len(datagram)
+            self._bound_held()
+        return True
+
+    def route_again(self, session: Session, datagram: bytes) -> None:
+        """The upstream of C{session} failed before: find the way for C{datagram} anew."""
+        session.hold(DatagramPreview(datagram, self._limits.preview_octets))
+        self._routing.begin(session)
+
+    def replied(self, session: Session) -> None:
+        """The upstream answered C{session} for the first time."""
+        if session.member is not None:
+            self._services.answered(session.member)
+        if session in self._unanswered:
+            del self._unanswered[session]
+            self._unconfirmed[session] = None
+
+    def confirmed(self, session: Session) -> None:
+        """The client of C{session} receives what it is sent: the session is established."""
+        self._unanswered.pop(session, None)
+        self._unconfirmed.pop(session, None)
+
+    def known_by(self, session: Session, identifiers: set[bytes]) -> None:
+        """C{session} is established, and its client may be known by C{identifiers} from now on."""
+        for identifier in identifiers:
+            self._connection_ids.add(identifier, session)
+
+    def upstream_failed(self, session: Session, reason: str) -> None:
+        """The upstream of C{session} is not there."""
+        member = session.member
+        assert member is not None
+        self._services.failed(member, reason)
+        if session.trace.attempts:
+            session.trace.attempts[-1].error = reason
+        if self._limits.is_by_message:
+            self.finish(session, errors.OUTCOME_CONNECT_FAILED)
+            return
+        session.excluded.add(member.name)
+        self._release_upstream(session)
+
+    def report(self, session: Session) -> None:
+        """Count into the metrics what moved since the last time."""
+        services = self._services
+        self._report_counts()
+        datagrams, octets = session.datagrams_from_client, session.octets_from_client
+        seen_datagrams, seen_octets, seen_replied = session.reported
+        session.reported = (datagrams, octets, session.octets_from_upstream)
+        services.ingress.add(octets - seen_octets)
+        services.egress.add(session.octets_from_upstream - seen_replied)
+        member = session.member
+        if member is not None:
+            services.routed.add(datagrams - seen_datagrams)
+            counters = self._by_backend.get(member.name)
+            if counters is None:
+                counter = services.reporter.counter
+                counters = self._by_backend[member.name] = (
+                    counter("backend.message.accepted", backend=member.name),
+                    counter("backend.message.bytes", backend=member.name),
+                )
+            counters[0].add(datagrams - seen_datagrams)
+            counters[1].add(octets - seen_octets)
+
+    def expired(self, session: Session) -> None:
+        """C{session} was silent for too long."""
+        self.finish(session, errors.OUTCOME_IDLE_TIMEOUT)
+
+    # What the routing calls.
+
+    def waits(self, session: Session) -> None:
+        """C{session} could not be decided at once."""
+        assert session.preview is not None
+        self._waiting[session] = None
+        self._held_octets += session.preview.size
+        self._bound_held()
+
+    def waits_no_more(self, session: Session) -> None:
+        """It is decided, one way or the other."""
+        if session in self._waiting:
+            del self._waiting[session]
+            assert session.preview is not None
+            self._held_octets -= session.preview.size
+
+    def may_open(self, session: Session, member: Member) -> bool:
+        """
+        Whether C{session} is to open an upstream at C{member}. Where each datagram is routed anew,
+        there may be one already, and then C{session} was only its way there.
+        """
+        if not self._limits.is_by_message:
+            return True
+        assert session.preview is not None
+        key = (session.port, session.name, member)
+        known = self._exchanges.get(key)
+        octets = session.preview.octets
+        if known is None:
+            if not self._has_room_for(session.client.remote.host, octets):
+                return False
+            self._exchanges[key] = session
+            self._insert(session)
+            return True
+        known.take(octets)
+        try:
+            known.send(octets)
+        except OSError as error:
+            known.send_failed(error, memoryview(octets))
+        return False
+
+    def routed(self, session: Session, member: Member, upstream: Any) -> None:
+        """C{session} has an upstream."""
+        self._services.router.opened(member)
+        name = getattr(upstream, "local_name", None)
+        if name is not None:
+            session.upstream_name = name[:2]
+            self._services.own_names.add(name[:2])
+
+    def refused(self, session: Session, refused: RouteError) -> None:
+        """C{session} was not routed: silence."""
+        session.trace.detail = refused.detail
+        self._services.reporter.count("router.message.failed", outcome=refused.outcome)
+        self.finish(session, refused.outcome)
+
+    # What ends sessions.
+
+    def finish(self, session: Session, outcome: str) -> None:
+        """End C{session}; idempotent."""
+        if session.ended:
+            return
+        services = self._services
+        session.trace.outcome = outcome
+        self.report(session)
+        if session.deferred is not None:
+            session.ended = True
+            session.deferred.cancel()
+        address = None if session.upstream is None else getattr(session.upstream, "address", None)
+        target = str(address or "")
+        self._release_upstream(session)
+        session.end()
+        if session.port.sessions.get(session.name) is session:
+            del session.port.sessions[session.name]
+        self._unanswered.pop(session, None)
+        self._unconfirmed.pop(session, None)
+        if session.server_ids is not None:
+            self._connection_ids.discard(session.server_ids.seen, session)
+        if session.watch is not None:
+            services.wheel.remove(session.watch)
+        if self.sessions.pop(session.identifier, None) is not None:
+            self._admission.closed(session.client.remote.host)
+        services.finished(session, outcome)
+        if self._emptied is not None and not self.sessions:
+            emptied, self._emptied = self._emptied, None
+            emptied()

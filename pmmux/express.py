@@ -1,0 +1,208 @@
+"""
+The express lane: connections that their first octets decide, routed in one pass without a coroutine.
+
+It decides with the same router, index and conditions as L{pmmux.course.Course}, and leaves to that
+whatever it cannot finish at once: undecided octets, other negotiators, upstreams that take time.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from pmmux.course import CourseServices
+from pmmux.inspection import Inspection
+from pmmux.members import Member
+from pmmux.model import Address, Attempt, Client, Properties, RouteTrace, Step
+from pmmux.preview import Preview
+from pmmux.session import Session
+from pmmux.transport.timeouts import Timeout
+
+FIRST_READ_OCTETS = 65536
+
+
+class ExpressTrace:
+    """What a L{RouteTrace} of the lane can be made from, when somebody asks."""
+
+    __slots__ = ("chosen", "octets", "refused", "strategy", "target")
+
+    def __init__(
+        self, strategy: str, refused: list[Member], chosen: Member, octets: int, target: str
+    ) -> None:
+        self.strategy = strategy
+        self.refused = refused
+        self.chosen = chosen
+        self.octets = octets
+        self.target = target
+
+    def expand(self) -> RouteTrace:
+        """The trace as any other."""
+        steps = [Step(member.name, "no match", "", self.octets) for member in self.refused]
+        steps.append(Step(self.chosen.name, "match", "", self.octets))
+        return RouteTrace(
+            steps=steps,
+            attempts=[Attempt(self.chosen.name, self.target)],
+            strategy=self.strategy,
+            chosen=self.chosen.name,
+            outcome="routed",
+        )
+
+
+class Arrival:
+    """
+    A connection that was accepted and not yet routed. As long as it has said nothing, and nothing can
+    be decided before it does, this and its socket are all there is of it.
+
+    @ivar is_registered: whether the poller knows the socket.
+    @ivar timeout: until when it is waited for, while it is.
+    """
+
+    __slots__ = (
+        "client",
+        "identifier",
+        "is_registered",
+        "lane",
+        "listener",
+        "opened_at",
+        "sock",
+        "timeout",
+    )
+
+    lane: ExpressLane
+
+    def __init__(self, sock: Any, client: Client, listener: str, identifier: int, opened_at: float) -> None:
+        self.sock = sock
+        self.client = client
+        self.listener = listener
+        self.identifier = identifier
+        self.opened_at = opened_at
+        self.is_registered = False
+        self.timeout: Timeout | None = None
+
+    def ready(self, events: int) -> None:
+        """For the poller: it has said something, or has ended."""
+        try:
+            octets = self.sock.recv(FIRST_READ_OCTETS, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            octets = b""
+        self.lane.hear(self, octets)
+
+    def broken(self) -> None:
+        """For the poller: what it became reports it."""
+
+    def expire(self) -> None:
+        """For the time-out."""
+        self.timeout = None
+        self.lane.give_up(self)
+
+    def close(self, outcome: str) -> None:
+        """It is not waited for any longer: the general way ends it."""
+        self.lane.give_up(self)
+
+
+class ExpressLane:
+    """
+    One for each multiplexer.
+
+    @ivar general: takes what the lane leaves to it: C{general(arrival, preview)}.
+    """
+
+    def __init__(
+        self,
+        services: CourseServices,
+        data_path: Any,
+        preview_limit_octets: int,
+        general: Callable[[Arrival, Preview], None],
+        waiting: Callable[[Arrival], None],
+    ) -> None:
+        """
+        @param data_path: the L{pmmux.transport.fast.FastDataPath}
+        @param waiting: called with each arrival that has to be waited for.
+        """
+        self._services = services
+        self._data_path = data_path
+        self._preview_limit_octets = preview_limit_octets
+        self._general = general
+        self._waiting = waiting
+
+    def take(self, arrival: Arrival) -> None:
+        """Route a connection that was just accepted, now or when it has said something."""
+        try:
+            octets = arrival.sock.recv(FIRST_READ_OCTETS, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            if self._services.must_hear_first():
+                self._wait(arrival)
+            else:
+                self._general(arrival, Preview(self._preview_limit_octets))
+            return
+        except OSError:
+            # The general way meets the same error, and reports it.
+            octets = b""
+        self.hear(arrival, octets)
+
+    def hear(self, arrival: Arrival, octets: bytes) -> None:
+        """Go on with an arrival whose first octets are there; none where it has ended."""
+        preview = Preview(self._preview_limit_octets)
+        if octets:
+            preview.feed(octets)
+            if self._route(arrival, preview):
+                if arrival.timeout is not None:
+                    self._services.first_octet_timeouts.cancel(arrival.timeout)
+                return
+        self._general(arrival, preview)
+
+    def give_up(self, arrival: Arrival) -> None:
+        """Nothing came within the time there is for it: silence decides."""
+        preview = Preview(self._preview_limit_octets)
+        preview.finish()
+        self._general(arrival, preview)
+
+    def _wait(self, arrival: Arrival) -> None:
+        arrival.lane = self
+        arrival.timeout = self._services.first_octet_timeouts.add(arrival.expire)
+        arrival.is_registered = True
+        self._waiting(arrival)
+        self._data_path.poller.add(arrival.sock.fileno(), arrival)
+
+    def _route(self, arrival: Arrival, preview: Preview) -> bool:
+        services = self._services
+        client = arrival.client
+        properties = Properties()
+        for annotate in services.annotators:
+            annotate(properties, client, arrival.listener)
+        inspection = Inspection(client, properties, preview, services.catalogue)
+        refused: list[Member] = []
+        member = services.router.select_now(inspection, refused)
+        if member is None:
+            return False
+        backend = member.backend
+        target: Address | None = getattr(backend, "express_target", None)
+        upstream = None if target is None else self._data_path.connect_now(target)
+        if upstream is None:
+            return False
+        octets = preview.take()
+        session = Session(
+            services,
+            arrival.identifier,
+            arrival.listener,
+            client,
+            arrival.opened_at,
+            member,
+            backend.target,
+            inspection.detected(),
+            properties.get("tls.sni", ""),
+            properties.get("http.host", ""),
+            ExpressTrace(services.router.strategy.name, refused, member, len(octets), backend.target),
+        )
+        services.router.opened(member)
+        services.total.add()
+        services.routed.add()
+        services.selection_duration.observe(services.clock.seconds() - arrival.opened_at)
+        services.taken_up(session)
+        session.relay = self._data_path.relay_now(
+            arrival.sock, arrival.is_registered, upstream, octets, session.finish
+        )
+        return True

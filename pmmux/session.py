@@ -1,0 +1,109 @@
+"""A routed connection while its octets flow: what its log line will need, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pmmux.access import AccessRecord
+from pmmux.members import Member
+from pmmux.model import Client
+
+
+class Session:
+    """
+    One connection that is being relayed.
+
+    There is one for each idle connection, so it holds no more than it must.
+
+    @ivar services: the L{pmmux.course.CourseServices}.
+    @ivar opened_at: seconds on the reactor's clock when it was accepted.
+    @ivar detected: the protocol found; C{None} where none was.
+    @ivar server_name: the name in the TLS hello; empty where there was none.
+    @ivar host: the name in the HTTP request; empty where there was none.
+    @ivar relay: the L{pmmux.interfaces.IRelay}, as soon as there is one.
+    @ivar trace: how it was routed.
+    """
+
+    __slots__ = (
+        "client",
+        "detected",
+        "host",
+        "identifier",
+        "listener",
+        "member",
+        "opened_at",
+        "relay",
+        "server_name",
+        "services",
+        "trace",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        services: Any,
+        identifier: int,
+        listener: str,
+        client: Client,
+        opened_at: float,
+        member: Member,
+        upstream: str,
+        detected: str | None,
+        server_name: str,
+        host: str,
+        trace: Any,
+    ) -> None:
+        self.services = services
+        self.identifier = identifier
+        self.listener = listener
+        self.client = client
+        self.opened_at = opened_at
+        self.member = member
+        self.upstream = upstream
+        self.detected = detected
+        self.server_name = server_name
+        self.host = host
+        self.trace = trace
+        self.relay: Any = None
+
+    @property
+    def octets_from_client(self) -> int:
+        """Taken from the client so far."""
+        return 0 if self.relay is None else self.relay.octets_from_client
+
+    @property
+    def octets_from_upstream(self) -> int:
+        """Taken from the upstream so far."""
+        return 0 if self.relay is None else self.relay.octets_from_upstream
+
+    def close(self, outcome: str) -> None:
+        """End it at once."""
+        if self.relay is not None:
+            self.relay.close(outcome)
+
+    def finish(self, outcome: str) -> None:
+        """Both sides are closed; called once, by the relay."""
+        self.services.router.closed(self.member)
+        self.services.finished(self, outcome)
+
+    def record(self, outcome: str) -> AccessRecord:
+        """What its log line says."""
+        remote = self.client.remote
+        relay = self.relay
+        return AccessRecord(
+            time.time(),
+            self.services.clock.seconds() - self.opened_at,
+            self.listener,
+            "tcp",
+            f"{remote.host}:{remote.port}" if remote.family == "ipv4" else str(remote),
+            outcome,
+            self.identifier,
+            self.member.name,
+            self.upstream,
+            0 if relay is None else relay.octets_from_client,
+            0 if relay is None else relay.octets_from_upstream,
+            self.detected or "",
+            self.server_name,
+            self.host,
+        )
