@@ -13,6 +13,7 @@ import pmmux.backends
 import pmmux.negotiators
 import pmmux.probes
 import pmmux.strategies
+from pmmux.datagrams.options import BACKEND_OPTIONS, LISTENER_OPTIONS
 from pmmux.interfaces import IExtension
 from pmmux.registry import BUILTIN_EXTENSION, Registry
 
@@ -37,6 +38,8 @@ class BuiltinExtension:
             registry.add_negotiator(negotiator)
         for protocol in _collect(pmmux.backends, "protocol"):
             registry.add_backend_protocol(protocol)
+        registry.add_options("listener", LISTENER_OPTIONS)
+        registry.add_options("backend", BACKEND_OPTIONS)
 
 
 def _preference(probe: Any) -> tuple[int, str]:

@@ -47,19 +47,19 @@ class Candidates:
             if member.name in self._exclude:
                 continue
             verdict: Verdict = member.condition.evaluate(inspection)
-            while verdict.matched is None and inspection.fault is None:
+            while verdict.matched is None:
                 needed = verdict.octets_needed
                 self._trace.octets_needed = needed
                 preview: Any = inspection.preview
                 await preview.changed(needed)
                 verdict = member.condition.evaluate(inspection)
             self._trace.octets_needed = 0
-            if inspection.fault is not None:
-                self._record(member, "malformed", inspection.fault)
-                raise RouteError(OUTCOME_MALFORMED, inspection.fault)
             if verdict.matched:
                 self._record(member, "match", "")
                 return member
+            if verdict.fault is not None:
+                self._record(member, "malformed", verdict.fault)
+                raise RouteError(OUTCOME_MALFORMED, verdict.fault)
             self._record(member, "no match", "")
         raise StopAsyncIteration
 

@@ -111,14 +111,15 @@ class Course:
         "_deferred",
         "_detect_timeout",
         "_ended",
+        "_is_watched",
         "_queue",
         "_reason",
         "_services",
         "_timeout",
-        "_watch",
         "connection",
         "detected",
         "member",
+        "watch",
     )
 
     def __init__(self, services: CourseServices, connection: Connection) -> None:
@@ -131,7 +132,8 @@ class Course:
         self._timeout: Timeout | None = None
         self._detect_timeout: Timeout | None = None
         self._reason: RouteError | None = None
-        self._watch: Any = None
+        self.watch: Any = None
+        self._is_watched = False
         self._ended = False
 
     @property
@@ -282,7 +284,8 @@ class Course:
         if member.answers_itself:
             protocol = backend.build_protocol(connection)
             self._take_up(member)
-            self._watch = services.wheel.add(self, services.settings.limits.idle_seconds)
+            self._is_watched = True
+            services.wheel.add(self, services.settings.limits.idle_seconds)
             connection.stream.hand_over(protocol)
             return
         connection.upstream = backend.target
@@ -345,8 +348,8 @@ class Course:
             return
         self._ended = True
         self.connection.trace.outcome = outcome
-        if self._watch is not None:
-            self._services.wheel.remove(self._watch)
+        if self._is_watched:
+            self._services.wheel.remove(self)
         if self.member is not None:
             self._services.router.closed(self.member)
         self._services.finished(self, outcome)
@@ -422,5 +425,4 @@ class Course:
 
     def expire(self) -> None:
         """There was no octet for too long."""
-        self._watch = None
         self.close(errors.OUTCOME_IDLE_TIMEOUT)

@@ -58,8 +58,8 @@ class Inspection:
     One connection or datagram under inspection.
 
     @ivar properties: grows by what the probes find.
-    @ivar fault: why what arrived is a broken instance of a protocol that was asked for; such a
-        connection is closed rather than offered to a weaker rule.
+    @ivar fault: why what arrived is a broken instance of a protocol that was asked for; C{None} where
+        it is not.
     """
 
     __slots__ = (
@@ -102,18 +102,20 @@ class Inspection:
                 if verdict.matched
                 else Verdict(False, 0, fault=verdict.fault)
             )
+        if verdict.fault is not None and verdict.matched is False:
+            self.fault = f"{name}: {verdict.fault}"
+            verdict = Verdict(False, 0, verdict.properties, self.fault)
         # Asking a lazy mapping whether it is empty would make it look for everything.
         if verdict.properties is not NO_PROPERTIES:
             self.properties.join(verdict.properties)
-        if verdict.fault is not None and verdict.matched is False:
-            self.fault = f"{name}: {verdict.fault}"
         self._verdicts[name] = verdict
         return verdict
 
     def value(self, name: str) -> str | Verdict | None:
         """
-        The property C{name}: its value, C{None} where there is none and will be none, or an
-        undecided L{Verdict} while octets that may come could tell.
+        The property C{name}: its value, C{None} where there is none and will be none, an undecided
+        L{Verdict} while octets that may come could tell, or one with a fault where what was to tell is
+        a broken instance of its protocol.
         """
         value: str | None = self.properties.get(name)
         if value is not None:
@@ -121,14 +123,17 @@ class Inspection:
         if name == PROTOCOL_PROPERTY:
             return self._protocol()
         undecided: Verdict | None = None
+        faulty: Verdict | None = None
         for probe in self._catalogue.providers_of(name):
             verdict = self.verdict(probe)
             if verdict.octets_needed and (
                 undecided is None or verdict.octets_needed < undecided.octets_needed
             ):
                 undecided = verdict
+            elif verdict.fault is not None:
+                faulty = verdict
         value = self.properties.get(name)
-        return undecided if value is None else value
+        return undecided or faulty if value is None else value
 
     def detected(self) -> str | None:
         """The protocol found by the probes asked so far; C{None} where none matched."""
@@ -147,7 +152,7 @@ class Inspection:
             verdict = self.verdict(name)
             if verdict.matched:
                 return name
-            if verdict.matched is None:
+            if verdict.matched is None or verdict.fault is not None:
                 return verdict
         return None
 

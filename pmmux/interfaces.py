@@ -134,12 +134,16 @@ class IProtocolBackend(IBackend):
 class IDatagramBackend(IBackend):
     """A UDP backend."""
 
-    def open_session(client: Any, reply: Any) -> Any:
+    def open_session(client: Any, peer: Any, address: Any = None) -> Any:
         """
         Open a session for one client; a coroutine function.
 
         @param client: L{pmmux.model.Client}
-        @param reply: called with each datagram (octets) to be sent to the client.
+        @param peer: whom the upstream's datagrams are for: C{peer.reply(octets)} with each of them,
+            C{peer.failed(error)} with the L{OSError} where the upstream is not there; then the
+            session is closed, and the next datagram opens another.
+        @param address: the L{pmmux.model.Address} that a session of the same client went to before its
+            own address changed; C{None} for a new one.
         @return: an L{IDatagramSession}.
         @raises pmmux.errors.UpstreamError: it could not be opened.
         """
@@ -148,8 +152,15 @@ class IDatagramBackend(IBackend):
 class IDatagramSession(Interface):
     """The way of one client's datagrams to an upstream."""
 
-    def send(datagram: bytes) -> None:
-        """Send one datagram upstream; lost silently where the system refuses it."""
+    address = Attribute("The upstream's L{pmmux.model.Address}, or C{None} where there is none.")
+
+    def send(octets: Any) -> None:
+        """
+        Send one datagram upstream.
+
+        @param octets: a buffer whose content is valid during the call only.
+        @raises OSError: it was not sent.
+        """
 
     def close() -> None:
         """Release what it holds; idempotent."""

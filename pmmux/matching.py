@@ -2,7 +2,9 @@
 Backend parameters compiled into one condition.
 
 Conditions on addresses and ports are known at once; those on content ask the inspection, and stay
-undecided while octets that may come could change the answer.
+undecided while octets that may come could change the answer. Where what they ask of is a broken
+instance of its protocol, their refusal carries the fault, negated or not: nothing else of the
+connection being against it, a rule that stumbles on the fault has it closed.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ HOST_PROPERTY = "http.host"
 # Only probes find these.
 _PROBED_PREFIXES = ("tls.", "http.", "ssh.")
 # These hold names, which compare without regard to case.
-_NAME_PROPERTIES = frozenset({SNI_PROPERTY, HOST_PROPERTY})
+NAME_PROPERTIES = frozenset({SNI_PROPERTY, HOST_PROPERTY})
 
 
 @frozen(slots=True)
@@ -115,13 +117,13 @@ class PropertyCondition:
         """Undecided while a probe may still find the property."""
         value = inspection.value(self.name)
         if value.__class__ is Verdict:
-            return value if value.matched is None else need(value.octets_needed)
+            return value if value.octets_needed == 0 else need(value.octets_needed)
         return MATCH if self._finds(value) is not self.negated else NO_MATCH  # type: ignore[arg-type]
 
     def _finds(self, value: str | None) -> bool:
         if value is None:
             return False
-        if self.name in _NAME_PROPERTIES:
+        if self.name in NAME_PROPERTIES:
             value = value.lower()
         return self.names.contain(value) or any(pattern.matches(value) for pattern in self.patterns)
 
@@ -142,7 +144,7 @@ class ALPNCondition:
         """Undecided while a probe may still find the offer."""
         value = inspection.value(ALPN_PROPERTY)
         if value.__class__ is Verdict:
-            return need(value.octets_needed)
+            return value if value.octets_needed == 0 else need(value.octets_needed)
         found = value is not None and not self.names.isdisjoint(value.lower().split(","))  # type: ignore[union-attr]
         return MATCH if found is not self.negated else NO_MATCH
 
@@ -162,14 +164,20 @@ class DetectCondition:
     def evaluate(self, inspection: Inspection) -> Verdict:
         """Undecided while one of the probes is."""
         needed = 0
+        faulty: Verdict | None = None
         for name in self.names:
             verdict = inspection.verdict(name)
             if verdict.matched:
                 return NO_MATCH if self.negated else MATCH
-            if verdict.matched is None and (needed == 0 or verdict.octets_needed < needed):
-                needed = verdict.octets_needed
+            if verdict.matched is None:
+                if needed == 0 or verdict.octets_needed < needed:
+                    needed = verdict.octets_needed
+            elif verdict.fault is not None:
+                faulty = verdict
         if needed:
             return need(needed)
+        if faulty is not None:
+            return faulty
         return MATCH if self.negated else NO_MATCH
 
     def describe(self) -> str:
@@ -230,15 +238,23 @@ class AllOf:
         )
 
     def evaluate(self, inspection: Inspection) -> Verdict:
-        """Refuses as soon as one does, however undecided the others are."""
+        """
+        Refuses as soon as one does, however undecided the others are. A fault counts where none refuses
+        without one: so it makes no difference how the octets were cut.
+        """
         needed = 0
+        faulty: Verdict | None = None
         for condition in self.conditions:
             verdict = condition.evaluate(inspection)
             if verdict.matched is False:
-                return NO_MATCH
-            if verdict.matched is None and (needed == 0 or verdict.octets_needed < needed):
+                if verdict.fault is None:
+                    return NO_MATCH
+                faulty = verdict
+            elif verdict.matched is None and (needed == 0 or verdict.octets_needed < needed):
                 needed = verdict.octets_needed
-        return need(needed) if needed else MATCH
+        if needed:
+            return need(needed)
+        return MATCH if faulty is None else faulty
 
     def describe(self) -> str:
         """As written, one after the other."""
@@ -476,7 +492,7 @@ def _name_condition(names: Sequence[str], negated: bool) -> PropertyCondition:
 def _property_condition(
     option: str, name: str, values: Sequence[Pattern], negated: bool
 ) -> PropertyCondition:
-    if name in _NAME_PROPERTIES:
+    if name in NAME_PROPERTIES:
         values = tuple(compile_pattern(pattern.text, ignore_case=True) for pattern in values)
     literals = frozenset(pattern.literal for pattern in values if pattern.literal is not None)
     patterns = tuple(pattern for pattern in values if pattern.literal is None)

@@ -9,21 +9,14 @@ from attrs import define, field
 
 from pmmux.inspection import Inspection
 from pmmux.interfaces import IProtocolBackend
-from pmmux.matching import AllOf, PropertyCondition
+from pmmux.matching import NAME_PROPERTIES, AllOf, PropertyCondition
 from pmmux.model import BackendInfo, PriorityTier, Status, Verdict
 
 
-def _mirror_status(member: Member, attribute: Any, status: Status) -> Status:
-    member.is_offered = status.is_offered
-    return status
-
-
-@define(slots=True, eq=False)
 class Member:
     """
     A backend in the router, as strategies see it.
 
-    @ivar status: kept by the health monitor and the lifecycle; read on each routing.
     @ivar routed: connections and messages routed to it so far.
     @ivar active: those open now.
     @ivar is_offered: whether C{status} lets it be offered; kept in step with it.
@@ -31,32 +24,44 @@ class Member:
     @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
 
-    backend: Any
-    name: str
-    tier: PriorityTier
-    weight: int
-    condition: Any
-    status: Status = field(default=Status.UNKNOWN, on_setattr=_mirror_status)
-    routed: int = 0
-    active: int = 0
-    depends_on_octets: bool = False
-    answers_itself: bool = False
-    is_offered: bool = True
+    __slots__ = (
+        "_status",
+        "active",
+        "answers_itself",
+        "backend",
+        "condition",
+        "depends_on_octets",
+        "is_offered",
+        "name",
+        "routed",
+        "tier",
+        "weight",
+    )
 
-    @classmethod
-    def of(cls, backend: Any) -> Member:
-        """The member for an L{pmmux.interfaces.IBackend}."""
+    def __init__(self, backend: Any) -> None:
+        """@param backend: L{pmmux.interfaces.IBackend}"""
         condition = backend.condition
-        depends = isinstance(condition, AllOf) and condition.depends_on_octets
-        return cls(
-            backend,
-            backend.name,
-            backend.tier,
-            backend.weight,
-            condition,
-            depends_on_octets=depends,
-            answers_itself=IProtocolBackend.providedBy(backend),
-        )
+        self.backend = backend
+        self.name: str = backend.name
+        self.tier: PriorityTier = backend.tier
+        self.weight: int = backend.weight
+        self.condition = condition
+        self.routed = 0
+        self.active = 0
+        self.depends_on_octets = isinstance(condition, AllOf) and condition.depends_on_octets
+        self.answers_itself: bool = IProtocolBackend.providedBy(backend)
+        self._status = Status.UNKNOWN
+        self.is_offered = True
+
+    @property
+    def status(self) -> Status:
+        """Kept by the health monitor and the lifecycle."""
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        self._status = status
+        self.is_offered = status.is_offered
 
     def info(self) -> BackendInfo:
         """What reports may know."""
@@ -69,6 +74,7 @@ class _NameGroup:
     """Members that each ask for certain names of one property; found by the name."""
 
     name: str
+    ignores_case: bool
     positions: list[int] = field(factory=list)
     exact: dict[str, list[int]] = field(factory=dict)
     wildcard: dict[str, list[int]] = field(factory=dict)
@@ -83,6 +89,8 @@ class _NameGroup:
     def find(self, value: str | None) -> list[int]:
         if value is None:
             return []
+        if self.ignores_case:
+            value = value.lower()
         exact = self.exact.get(value, [])
         wildcard = self.wildcard.get(value.partition(".")[2], []) if self.wildcard else []
         if not wildcard:
@@ -128,7 +136,7 @@ class _NameCursor(_Cursor):
             value = inspection.value(self._group.name)
             if value.__class__ is not Verdict:
                 last = self._positions[self._at - 1] if self._at else -1
-                found = self._group.find(value.lower() if value is not None else None)  # type: ignore[union-attr]
+                found = self._group.find(value)  # type: ignore[arg-type]
                 self._positions = [position for position in found if position > last]
                 self._at = 0
                 self._known = True
@@ -153,7 +161,8 @@ class MemberIndex:
             if condition is None:
                 self._plain.append(position)
             else:
-                group = self._groups.setdefault(condition.name, _NameGroup(condition.name))
+                name = condition.name
+                group = self._groups.setdefault(name, _NameGroup(name, name in NAME_PROPERTIES))
                 group.add(position, condition)
         # Where names are all that any member asks for, nothing else is to be evaluated.
         self._only_names: _NameGroup | None = None
@@ -171,9 +180,9 @@ class MemberIndex:
         """
         if self._only_names is not None:
             value = inspection.value(self._only_names.name)
-            if value is None or value.__class__ is Verdict or inspection.fault is not None:
+            if value is None or value.__class__ is Verdict:
                 return None
-            for position in self._only_names.find(value.lower()):  # type: ignore[union-attr]
+            for position in self._only_names.find(value):  # type: ignore[arg-type]
                 member = self._members[position]
                 if member.is_offered:
                     return member
@@ -182,7 +191,7 @@ class MemberIndex:
         for member in self.in_order(inspection):
             if member.is_offered:
                 verdict = member.condition.evaluate(inspection)
-                if verdict.matched is None or inspection.fault is not None:
+                if verdict.matched is None or verdict.fault is not None:
                     return None
                 if verdict.matched:
                     return member

@@ -89,7 +89,8 @@ class Properties(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-@frozen(slots=True)
+# Not frozen: made for each chunk of each connection, and that would cost three times as much.
+@define(slots=True)
 class Verdict:
     """
     What a probe or a condition says of the octets seen so far.

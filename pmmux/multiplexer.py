@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,8 @@ from zope.interface import implementer
 from pmmux import errors
 from pmmux.connection import Connection
 from pmmux.course import Course, CourseServices
+from pmmux.datagram_listening import DatagramListener
+from pmmux.datagrams.services import DatagramServices
 from pmmux.errors import ListenError
 from pmmux.express import Arrival, ExpressLane
 from pmmux.interfaces import IMultiplexer
@@ -20,6 +23,7 @@ from pmmux.listening import StreamListener
 from pmmux.preview import Preview, PreviewTransport
 from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit
+from pmmux.transport.datagram_sockets import open_datagram_sockets
 from pmmux.transport.sockets import open_stream_sockets
 
 
@@ -29,6 +33,8 @@ class Multiplexer:
     Listeners by name. They may be added and removed while it runs.
 
     @ivar courses: the connections that are open, by their identifiers.
+    @ivar datagram_services: what datagram listeners share; to be set before L{open}.
+    @ivar identifiers: unique among connections and datagram sessions.
     """
 
     log = Logger()
@@ -56,9 +62,11 @@ class Multiplexer:
         self._backlog = backlog
         self._log_finished = log_finished
         self._listeners: dict[str, Any] = {}
-        self._identifiers = itertools.count(1)
+        self.identifiers: Iterator[int] = itertools.count(1)
         self._running = False
         self._empty: Deferred[None] | None = None
+        self.datagram_services: DatagramServices
+        self._draining: list[DatagramListener] = []
 
     def use(self, services: CourseServices, has_lane: bool) -> None:
         """
@@ -127,11 +135,12 @@ class Multiplexer:
         A second call while the first waits closes the rest at once.
         """
         self._running = False
+        self._drain_datagrams()
         self._close()
         if self._empty is not None:
             self._close_courses()
             return
-        if not self.courses:
+        if not self.courses and not self._draining:
             return
         self._empty = Deferred()
         timer = self._reactor.callLater(drain_seconds, self._close_courses)
@@ -139,7 +148,10 @@ class Multiplexer:
         if timer.active():
             timer.cancel()
 
-    def _open(self, spec: Any) -> StreamListener:
+    def _open(self, spec: Any) -> StreamListener | DatagramListener:
+        if spec.transport == "udp":
+            bound = open_datagram_sockets(spec.name, spec.binds, spec.port)
+            return DatagramListener(spec, bound, self.datagram_services)
         sockets = open_stream_sockets(spec.name, spec.binds, spec.port, spec.unix_path, self._backlog)
         return StreamListener(
             self._reactor,
@@ -147,7 +159,7 @@ class Multiplexer:
             sockets,
             self._limit,
             self._preview_limit_octets,
-            self._identifiers,
+            self.identifiers,
             self._begin,
             self._lane,
         )
@@ -160,6 +172,21 @@ class Multiplexer:
     def _close_courses(self) -> None:
         for course in tuple(self.courses.values()):
             course.close(errors.OUTCOME_DRAIN_TIMEOUT)
+        for listener in tuple(self._draining):
+            listener.table.close(errors.OUTCOME_DRAIN_TIMEOUT)
+
+    def _drain_datagrams(self) -> None:
+        # Sessions need their listener's sockets for replies.
+        for listener in tuple(self._listeners.values()):
+            if isinstance(listener, DatagramListener):
+                del self._listeners[listener.spec.name]
+                self._draining.append(listener)
+                listener.drain(partial(self._drained, listener))
+
+    def _drained(self, listener: DatagramListener) -> None:
+        self._draining.remove(listener)
+        listener.stop()
+        self._check_empty()
 
     def _begin(self, arrival: Arrival, preview: Preview) -> None:
         """Let a connection take its general course."""
@@ -200,6 +227,9 @@ class Multiplexer:
         del self.courses[course.identifier]
         self._limit.give_back()
         self._log_finished(course, outcome)
-        if self._empty is not None and not self.courses:
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self._empty is not None and not self.courses and not self._draining:
             empty, self._empty = self._empty, None
             empty.callback(None)

@@ -42,6 +42,7 @@ class Services:
     registry: Registry
     reporter: Any
     connect_seconds: float
+    datagrams: Any = None
 
 
 class Registry:

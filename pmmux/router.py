@@ -104,7 +104,7 @@ class Router:
         if self.member(backend.name) is not None:
             raise ValueError(f"there is a backend {backend.name!r} already")
         await maybeDeferred(backend.start)
-        member = Member.of(backend)
+        member = Member(backend)
         self._members.append(member)
         self._changed("backend.added", member)
         return member
@@ -117,7 +117,7 @@ class Router:
         """
         old = self._find(backend.name)
         await maybeDeferred(backend.start)
-        member = Member.of(backend)
+        member = Member(backend)
         self._members[self._members.index(old)] = member
         self._changed("backend.replaced", member)
         Deferred.fromCoroutine(self._retire(old))

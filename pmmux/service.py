@@ -13,6 +13,9 @@ from twisted.logger import Logger
 from pmmux.access import AccessLog
 from pmmux.config.settings import Settings
 from pmmux.course import Course, CourseServices, CourseSettings
+from pmmux.datagrams.log_budget import LogBudget
+from pmmux.datagrams.services import DatagramServices, DatagramSettings
+from pmmux.datagrams.session import DatagramSession
 from pmmux.errors import ListenError
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IBackendProtocol, IDataPath, IMetricSink, INegotiator, IRoutingStrategy
@@ -27,6 +30,7 @@ from pmmux.router import Router
 from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit, connections_for, raise_descriptor_limit
 from pmmux.transport.connecting import Connector
+from pmmux.transport.datagram import DatagramPath
 from pmmux.transport.fast import FastDataPath
 from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
@@ -61,6 +65,7 @@ class PmmuxService(MultiService):
             registry=registry,
             reporter=self.reporter,
             connect_seconds=option("connect-timeout"),
+            datagrams=DatagramPath(reactor, self.data_path),
         )
         self.router = Router(registry.get(IRoutingStrategy, option("routing-strategy")), self.reporter)
         most = option("max-connections") or connections_for(raise_descriptor_limit())
@@ -73,6 +78,8 @@ class PmmuxService(MultiService):
             self._log_finished,
         )
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
+        self.multiplexer.datagram_services = self._datagram_services()
+        self._datagram_budget = LogBudget(reactor)
         self._ingress = self.reporter.counter("client.ingress.bytes")
         self._egress = self.reporter.counter("client.egress.bytes")
 
@@ -155,6 +162,27 @@ class PmmuxService(MultiService):
             self.multiplexer.finished,
         )
 
+    def _datagram_services(self) -> DatagramServices:
+        option = self.settings.globals.get
+        settings = DatagramSettings(
+            detect_seconds=option("detect-timeout"),
+            selection_seconds=option("selection-timeout"),
+            idle_seconds=option("udp-idle-timeout"),
+            connect_retries=option("connect-retries"),
+            most=option("max-udp-sessions"),
+            preview_octets=option("preview-buffer-limit"),
+        )
+        return DatagramServices(
+            self._reactor,
+            self.router,
+            self.wiring.datagrams,
+            ProbeCatalogue(self.registry.probes("udp")),
+            settings,
+            self.reporter,
+            self.multiplexer.identifiers,
+            self._log_datagrams,
+        )
+
     def _start_metrics(self) -> None:
         option = self.settings.globals.get
         if option("log-metrics"):
@@ -168,3 +196,7 @@ class PmmuxService(MultiService):
         self._ingress.add(record.octets_from_client)
         self._egress.add(record.octets_from_upstream)
         self._access.write(record)
+
+    def _log_datagrams(self, session: DatagramSession, outcome: str) -> None:
+        if self._datagram_budget.allows():
+            self._access.write(session.record(outcome))

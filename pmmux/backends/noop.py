@@ -12,15 +12,31 @@ from pmmux.backends.backend import Backend
 from pmmux.config.options import Option
 from pmmux.connection import Connection
 from pmmux.errors import Fault
-from pmmux.interfaces import IBackendProtocol, IProtocolBackend
-from pmmux.model import BackendSpec, PriorityTier
+from pmmux.interfaces import IBackendProtocol, IDatagramBackend, IDatagramSession, IProtocolBackend
+from pmmux.model import Address, BackendSpec, Client, PriorityTier
 
 
 class _Discard(Protocol):
     """Reads and forgets; closes when the client does."""
 
 
-@implementer(IProtocolBackend)
+@implementer(IDatagramSession)
+class _DiscardDatagrams:
+    """Takes and forgets."""
+
+    address = None
+
+    def send(self, octets: Any) -> None:
+        """Forget it."""
+
+    def close(self) -> None:
+        """There is nothing to release."""
+
+
+_DISCARD_DATAGRAMS = _DiscardDatagrams()
+
+
+@implementer(IProtocolBackend, IDatagramBackend)
 class NoopBackend(Backend):
     """Discards."""
 
@@ -29,6 +45,10 @@ class NoopBackend(Backend):
     def build_protocol(self, connection: Connection) -> Protocol:
         """A protocol that answers nothing."""
         return _Discard()
+
+    async def open_session(self, client: Client, peer: Any, address: Address | None = None) -> Any:
+        """A session that answers nothing."""
+        return _DISCARD_DATAGRAMS
 
 
 @implementer(IBackendProtocol)

@@ -12,13 +12,14 @@ from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.connection import Connection
 from pmmux.errors import Fault
-from pmmux.interfaces import IBackendProtocol, IConnectionBackend, IHealthCheckable
-from pmmux.model import BackendSpec, OptionKey, SectionValues
+from pmmux.interfaces import IBackendProtocol, IConnectionBackend, IDatagramBackend, IHealthCheckable
+from pmmux.model import Address, BackendSpec, Client, OptionKey, SectionValues
 from pmmux.preview import PreviewTransport
 from pmmux.transport.connecting import literal_address
+from pmmux.transport.datagram import UpstreamDatagrams
 
 
-@implementer(IConnectionBackend, IHealthCheckable)
+@implementer(IConnectionBackend, IDatagramBackend, IHealthCheckable)
 class PassBackend(Backend):
     """Relays to one target."""
 
@@ -31,6 +32,7 @@ class PassBackend(Backend):
         self.target = str(self._target)
         self.health_target = self._target
         self._connector = services.connector
+        self._datagrams = services.datagrams
         # Where the express lane may go: a plain address.
         self.express_target = (
             None
@@ -43,6 +45,16 @@ class PassBackend(Backend):
         """Connect to the target."""
         stream: PreviewTransport = await self._connector.connect(self._target, self._timeout_seconds)
         return stream
+
+    async def open_session(
+        self, client: Client, peer: Any, address: Address | None = None
+    ) -> UpstreamDatagrams:
+        """Open a socket towards the target, or towards C{address}."""
+        if address is not None:
+            opened: UpstreamDatagrams = self._datagrams.connect(address, peer)
+        else:
+            opened = await self._datagrams.connect_target(self._target, peer)
+        return opened
 
 
 def target_of(options: SectionValues) -> values.Target:

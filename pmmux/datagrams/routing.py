@@ -18,7 +18,7 @@ from pmmux.datagrams.options import amplification_limit, refuses_low_ports
 from pmmux.datagrams.outcomes import OUTCOME_SOURCE_REFUSED
 from pmmux.datagrams.preview import DatagramInspection
 from pmmux.datagrams.services import DatagramServices
-from pmmux.datagrams.session import Session
+from pmmux.datagrams.session import DatagramSession
 from pmmux.errors import RouteError, UpstreamError
 from pmmux.members import Member
 from pmmux.model import Attempt
@@ -35,7 +35,7 @@ class Routing:
         self._services = services
         self._table = table
 
-    def begin(self, session: Session) -> None:
+    def begin(self, session: DatagramSession) -> None:
         """Route C{session}, whose first datagram is in its preview."""
         deferred = start(self._run(session))
         if deferred is None:
@@ -49,7 +49,7 @@ class Routing:
         )
         self._table.waits(session)
 
-    async def _run(self, session: Session) -> None:
+    async def _run(self, session: DatagramSession) -> None:
         try:
             try:
                 if session.follows is not None:
@@ -67,7 +67,7 @@ class Routing:
             self.log.failure("session {identifier} failed", identifier=session.identifier)
             self._table.refused(session, RouteError(errors.OUTCOME_INTERNAL_ERROR))
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, session: DatagramSession) -> None:
         session.deferred = None
         timeouts, session.timeouts = session.timeouts, None
         if timeouts is not None:
@@ -75,7 +75,7 @@ class Routing:
             self._services.selection_timeouts.cancel(timeouts[1])
             self._table.waits_no_more(session)
 
-    async def _route(self, session: Session) -> None:
+    async def _route(self, session: DatagramSession) -> None:
         services = self._services
         preview = session.preview
         assert preview is not None
@@ -105,7 +105,7 @@ class Routing:
                     raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
                 excluded.add(member.name)
 
-    async def _select(self, inspection: DatagramInspection, session: Session, excluded: set[str]) -> Member:
+    async def _select(self, inspection: DatagramInspection, session: DatagramSession, excluded: set[str]) -> Member:
         services = self._services
         try:
             return await services.router.select(
@@ -123,7 +123,7 @@ class Routing:
         excluded.clear()
         return await services.router.select(inspection, session.trace, services.not_for_datagrams())
 
-    async def _follow(self, session: Session, known: Session) -> None:
+    async def _follow(self, session: DatagramSession, known: DatagramSession) -> None:
         member = known.member
         if member is None or known.upstream is None or known.server_ids is None:
             raise RouteError(errors.OUTCOME_NO_BACKEND, "the session it belongs to has ended")
@@ -137,7 +137,7 @@ class Routing:
         except UpstreamError as failed:
             raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
 
-    async def _open(self, session: Session, member: Member, is_quic: bool, address: Any = None) -> None:
+    async def _open(self, session: DatagramSession, member: Member, is_quic: bool, address: Any = None) -> None:
         backend = member.backend
         attempt = Attempt(member.name, getattr(backend, "target", ""))
         session.trace.attempts.append(attempt)

@@ -55,7 +55,7 @@ class DatagramServices:
         """
         @param catalogue: the probes of datagrams.
         @param identifiers: unique among connections and sessions of this process.
-        @param finished: called once for each L{pmmux.datagrams.session.Session} that ended, with its
+        @param finished: called once for each L{pmmux.datagrams.session.DatagramSession} that ended, with its
             outcome.
         """
         self.clock = clock

@@ -8,11 +8,13 @@ upstream's own method, after which nothing of ours runs for a datagram but two a
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from pmmux.access import AccessRecord
 from pmmux.datagrams.connection_ids import ServerIDs, has_short_header
 from pmmux.datagrams.preview import DatagramPreview
 from pmmux.members import Member
@@ -23,7 +25,7 @@ from pmmux.transport.datagram import DatagramPort, Name
 UNREACHABLE = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 
 
-class Session:
+class DatagramSession:
     """
     See the module. Made and ended by L{pmmux.datagrams.table.SessionTable}.
 
@@ -101,7 +103,7 @@ class Session:
         self.detected: str | None = None
         self.upstream: Any = None
         self.upstream_name: Name | None = None
-        self.follows: Session | None = None
+        self.follows: DatagramSession | None = None
         self.server_ids: ServerIDs | None = None
         self.amplification_limit = 0.0
         self.has_replied = False
@@ -113,7 +115,7 @@ class Session:
         self.datagrams_from_upstream = 0
         self.octets_from_upstream = 0
         self.lost_datagrams = 0
-        self.reported = (0, 0)
+        self.reported = (0, 0, 0)
         self._sendto = port.sendto
         self.send = self._hold
         self.reply = self._reply_first
@@ -240,7 +242,9 @@ class Session:
                 try:
                     self.send(datagram)
                 except OSError as error:
-                    self.send_failed(error, memoryview(datagram))
+                    self.lost_datagrams += 1
+                    if error.errno in UNREACHABLE:
+                        self.failed(error)
 
     def hold(self, preview: DatagramPreview) -> None:
         """Hold what arrives in C{preview} until it is routed."""
@@ -267,6 +271,27 @@ class Session:
         self.send = self.upstream.send
         self.reply = self._reply
 
+    def record(self, outcome: str) -> AccessRecord:
+        """What its log line says, now that it ended with C{outcome}."""
+        trace = self.trace
+        return AccessRecord(
+            time.time(),
+            self.table.clock.seconds() - self.opened_at,
+            self.listener,
+            "udp",
+            str(self.client.remote),
+            outcome,
+            self.identifier,
+            "" if self.member is None else self.member.name,
+            trace.attempts[-1].target if trace.attempts else "",
+            self.octets_from_client,
+            self.octets_from_upstream,
+            self.detected or "",
+            self.properties.get("tls.sni", ""),
+            "",
+            trace.detail,
+        )
+
     # For the progress wheel.
 
     def progress(self) -> int:
@@ -276,5 +301,4 @@ class Session:
 
     def expire(self) -> None:
         """There was no datagram for too long."""
-        self.watch = None
         self.table.expired(self)

@@ -9,11 +9,11 @@ from pmmux import errors
 from pmmux.datagrams.admission import Admission, can_be_answered
 from pmmux.datagrams.connection_ids import ConnectionIDs
 from pmmux.datagrams.options import SessionLimits
-from pmmux.datagrams.outcomes import OUTCOME_EVICTED, OUTCOME_LISTENER_CLOSED
+from pmmux.datagrams.outcomes import OUTCOME_EVICTED, OUTCOME_LISTENER_CLOSED, OUTCOME_SOURCE_REFUSED
 from pmmux.datagrams.preview import DatagramPreview
 from pmmux.datagrams.routing import Routing
 from pmmux.datagrams.services import DatagramServices
-from pmmux.datagrams.session import Session
+from pmmux.datagrams.session import DatagramSession
 from pmmux.errors import RouteError
 from pmmux.members import Member
 from pmmux.model import Address
@@ -36,7 +36,7 @@ class SessionTable:
 
     def __init__(self, services: DatagramServices, listener: str, limits: SessionLimits) -> None:
         self.clock = services.clock
-        self.sessions: dict[int, Session] = {}
+        self.sessions: dict[int, DatagramSession] = {}
         self.counts = Counts()
         self.refused_datagrams = 0
         self._services = services
@@ -46,13 +46,14 @@ class SessionTable:
         self._routing = Routing(services, self)
         # Those that the upstream has not answered, and those whose client has not answered back:
         # what room is made of, the oldest first.
-        self._unanswered: dict[Session, None] = {}
-        self._unconfirmed: dict[Session, None] = {}
-        self._waiting: dict[Session, None] = {}
+        self._unanswered: dict[DatagramSession, None] = {}
+        self._unconfirmed: dict[DatagramSession, None] = {}
+        # What each undecided session holds, in octets.
+        self._waiting: dict[DatagramSession, int] = {}
         self._held_octets = 0
         self._connection_ids = ConnectionIDs()
         # By client and backend, where each datagram is routed anew.
-        self._exchanges: dict[tuple[DatagramPort, Name, Member], Session] = {}
+        self._exchanges: dict[tuple[DatagramPort, Name, Member], DatagramSession] = {}
         self._own: set[tuple[str, int]] = set()
         self._counted = (0, 0)
         self._emptied: Callable[[], None] | None = None
@@ -70,13 +71,13 @@ class SessionTable:
             self._own.add(ours)
             services.own_names.add(ours)
         if self._closing or not can_be_answered(host, number) or source in services.own_names:
-            self._drop("source")
+            self._drop(OUTCOME_SOURCE_REFUSED)
             return
         is_by_message = self._limits.is_by_message
         if not is_by_message and not self._has_room_for(host, octets):
             return
         remote = Address(host, number, "ipv6" if ":" in host else "ipv4")
-        session = Session(self, next(services.identifiers), self._listener, port, name, remote)
+        session = DatagramSession(self, next(services.identifiers), self._listener, port, name, remote)
         preview = DatagramPreview(octets, self._limits.preview_octets)
         session.take(octets)
         session.hold(preview)
@@ -90,22 +91,23 @@ class SessionTable:
 
     # What sessions call.
 
-    def hold(self, session: Session, datagram: bytes) -> bool:
+    def hold(self, session: DatagramSession, datagram: bytes) -> bool:
         """Hold what arrived while C{session} is undecided. @return: whether there was room."""
         assert session.preview is not None
         if not session.preview.feed(datagram):
             return False
         if session in self._waiting:
+            self._waiting[session] += len(datagram)
             self._held_octets += len(datagram)
             self._bound_held()
         return True
 
-    def route_again(self, session: Session, datagram: bytes) -> None:
+    def route_again(self, session: DatagramSession, datagram: bytes) -> None:
         """The upstream of C{session} failed before: find the way for C{datagram} anew."""
         session.hold(DatagramPreview(datagram, self._limits.preview_octets))
         self._routing.begin(session)
 
-    def replied(self, session: Session) -> None:
+    def replied(self, session: DatagramSession) -> None:
         """The upstream answered C{session} for the first time."""
         if session.member is not None:
             self._services.answered(session.member)
@@ -113,20 +115,21 @@ class SessionTable:
             del self._unanswered[session]
             self._unconfirmed[session] = None
 
-    def confirmed(self, session: Session) -> None:
+    def confirmed(self, session: DatagramSession) -> None:
         """The client of C{session} receives what it is sent: the session is established."""
         self._unanswered.pop(session, None)
         self._unconfirmed.pop(session, None)
 
-    def known_by(self, session: Session, identifiers: set[bytes]) -> None:
+    def known_by(self, session: DatagramSession, identifiers: set[bytes]) -> None:
         """C{session} is established, and its client may be known by C{identifiers} from now on."""
         for identifier in identifiers:
             self._connection_ids.add(identifier, session)
 
-    def upstream_failed(self, session: Session, reason: str) -> None:
+    def upstream_failed(self, session: DatagramSession, reason: str) -> None:
         """The upstream of C{session} is not there."""
         member = session.member
         assert member is not None
+        self.report(session)
         self._services.failed(member, reason)
         if session.trace.attempts:
             session.trace.attempts[-1].error = reason
@@ -135,8 +138,9 @@ class SessionTable:
             return
         session.excluded.add(member.name)
         self._release_upstream(session)
+        session.member = None
 
-    def report(self, session: Session) -> None:
+    def report(self, session: DatagramSession) -> None:
         """Count into the metrics what moved since the last time."""
         services = self._services
         self._report_counts()
@@ -158,27 +162,24 @@ class SessionTable:
             counters[0].add(datagrams - seen_datagrams)
             counters[1].add(octets - seen_octets)
 
-    def expired(self, session: Session) -> None:
+    def expired(self, session: DatagramSession) -> None:
         """C{session} was silent for too long."""
         self.finish(session, errors.OUTCOME_IDLE_TIMEOUT)
 
     # What the routing calls.
 
-    def waits(self, session: Session) -> None:
+    def waits(self, session: DatagramSession) -> None:
         """C{session} could not be decided at once."""
         assert session.preview is not None
-        self._waiting[session] = None
+        self._waiting[session] = session.preview.size
         self._held_octets += session.preview.size
         self._bound_held()
 
-    def waits_no_more(self, session: Session) -> None:
+    def waits_no_more(self, session: DatagramSession) -> None:
         """It is decided, one way or the other."""
-        if session in self._waiting:
-            del self._waiting[session]
-            assert session.preview is not None
-            self._held_octets -= session.preview.size
+        self._held_octets -= self._waiting.pop(session, 0)
 
-    def may_open(self, session: Session, member: Member) -> bool:
+    def may_open(self, session: DatagramSession, member: Member) -> bool:
         """
         Whether C{session} is to open an upstream at C{member}. Where each datagram is routed anew,
         there may be one already, and then C{session} was only its way there.
@@ -202,7 +203,7 @@ class SessionTable:
             known.send_failed(error, memoryview(octets))
         return False
 
-    def routed(self, session: Session, member: Member, upstream: Any) -> None:
+    def routed(self, session: DatagramSession, member: Member, upstream: Any) -> None:
         """C{session} has an upstream."""
         self._services.router.opened(member)
         name = getattr(upstream, "local_name", None)
@@ -210,15 +211,17 @@ class SessionTable:
             session.upstream_name = name[:2]
             self._services.own_names.add(name[:2])
 
-    def refused(self, session: Session, refused: RouteError) -> None:
+    def refused(self, session: DatagramSession, refused: RouteError) -> None:
         """C{session} was not routed: silence."""
+        if session.ended:
+            return
         session.trace.detail = refused.detail
         self._services.reporter.count("router.message.failed", outcome=refused.outcome)
         self.finish(session, refused.outcome)
 
     # What ends sessions.
 
-    def finish(self, session: Session, outcome: str) -> None:
+    def finish(self, session: DatagramSession, outcome: str) -> None:
         """End C{session}; idempotent."""
         if session.ended:
             return
@@ -228,8 +231,6 @@ class SessionTable:
         if session.deferred is not None:
             session.ended = True
             session.deferred.cancel()
-        address = None if session.upstream is None else getattr(session.upstream, "address", None)
-        target = str(address or "")
         self._release_upstream(session)
         session.end()
         if session.port.sessions.get(session.name) is session:
@@ -238,11 +239,72 @@ class SessionTable:
         self._unconfirmed.pop(session, None)
         if session.server_ids is not None:
             self._connection_ids.discard(session.server_ids.seen, session)
-        if session.watch is not None:
-            services.wheel.remove(session.watch)
+        services.wheel.remove(session)
         if self.sessions.pop(session.identifier, None) is not None:
             self._admission.closed(session.client.remote.host)
         services.finished(session, outcome)
         if self._emptied is not None and not self.sessions:
             emptied, self._emptied = self._emptied, None
             emptied()
+
+    def drain(self, emptied: Callable[[], None]) -> None:
+        """Begin no more sessions, and call C{emptied} when those that are open have fallen silent."""
+        self._closing = True
+        if not self.sessions:
+            emptied()
+            return
+        self._emptied = emptied
+        wheel = self._services.wheel
+        for session in self.sessions.values():
+            wheel.change(session, DRAIN_QUIET_SECONDS)
+
+    def close(self, outcome: str = OUTCOME_LISTENER_CLOSED) -> None:
+        """End every session at once, with C{outcome}."""
+        self._closing = True
+        for session in tuple(self.sessions.values()):
+            self.finish(session, outcome)
+        self._services.own_names -= self._own
+        self._own.clear()
+
+    def _insert(self, session: DatagramSession) -> None:
+        self.sessions[session.identifier] = session
+        self._unanswered[session] = None
+        self._admission.opened(session.client.remote.host)
+        self._services.wheel.add(session, self._services.settings.idle_seconds)
+
+    def _has_room_for(self, host: str, octets: bytes) -> bool:
+        if self._admission.refusal(host, octets):
+            self._drop(errors.OUTCOME_LIMIT_REACHED)
+            return False
+        if len(self.sessions) >= self._limits.most:
+            candidates = self._unanswered or self._unconfirmed
+            if not candidates:
+                self._drop(errors.OUTCOME_LIMIT_REACHED)
+                return False
+            self.finish(next(iter(candidates)), OUTCOME_EVICTED)
+        return True
+
+    def _bound_held(self) -> None:
+        while self._held_octets > HELD_LIMIT_OCTETS:
+            self.finish(next(iter(self._waiting)), OUTCOME_EVICTED)
+
+    def _drop(self, outcome: str) -> None:
+        self.refused_datagrams += 1
+        self._services.reporter.count("router.message.failed", outcome=outcome)
+        self._report_counts()
+
+    def _release_upstream(self, session: DatagramSession) -> None:
+        if session.upstream is None or session.member is None:
+            return
+        session.close_upstream()
+        if session.upstream_name is not None:
+            self._services.own_names.discard(session.upstream_name)
+        self._exchanges.pop((session.port, session.name, session.member), None)
+        self._services.router.closed(session.member)
+
+    def _report_counts(self) -> None:
+        counts = self.counts
+        datagrams, octets = self._counted
+        self._counted = (counts.datagrams, counts.octets)
+        self._services.total.add(counts.datagrams - datagrams)
+        self._services.octets.add(counts.octets - octets)

@@ -222,22 +222,38 @@ async def open_gateway(http: DeviceHTTP, location: str, answer: SearchAnswer) ->
     """
     gateway = PinnedGateway(location, answer)
     gateway.read_description(await http.fetch(location))
-    for service_type in SERVICE_TYPES:
-        try:
-            service = gateway.get_service(service_type)
-        except (AttributeError, TypeError):
-            raise refuse(Reason.BROKEN_DEVICE, "the UPnP device has a service without a type") from None
-        if service is None:
-            continue
-        control_url = gateway.resolve(service.controlURL)
-        octets = await http.fetch(gateway.resolve(service.SCPDURL))
-        commands = _read_commands(octets, control_url, service_type)
+    for service_type, control_url, actions_url in choose_service(gateway):
+        commands = read_commands(await http.fetch(actions_url), control_url, service_type)
         if set(commands) == set(ACTIONS):
             return InternetGateway(http, service_type, commands)
     raise refuse(Reason.UNSUPPORTED, "the UPnP device does not map ports")
 
 
-def _read_commands(octets: bytes, control_url: str, service_type: str) -> dict[str, DeviceCommand]:
+def choose_service(gateway: PinnedGateway) -> list[tuple[str, str, str]]:
+    """
+    Services that may map ports, the preferred one first: type, control URL and URL of the actions.
+
+    @raises NATRefused: one is broken.
+    """
+    services = []
+    for service_type in SERVICE_TYPES:
+        try:
+            service = gateway.get_service(service_type)
+        except (AttributeError, TypeError):
+            raise refuse(Reason.BROKEN_DEVICE, "the UPnP device has a service without a type") from None
+        if service is not None:
+            urls = gateway.resolve(service.controlURL), gateway.resolve(service.SCPDURL)
+            services.append((service_type, *urls))
+    return services
+
+
+def read_commands(octets: bytes, control_url: str, service_type: str) -> dict[str, DeviceCommand]:
+    """
+    Read a service's list of actions.
+
+    @return: those we use, by name, as far as they are what they should be.
+    @raises NATRefused: it cannot be read.
+    """
     _check(octets)
     commands = {}
     try:

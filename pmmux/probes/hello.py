@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from attrs import field, frozen
+from attrs import define, field
 
 from pmmux.wire.ja4 import TRANSPORT_TCP, compute_ja4
 from pmmux.wire.tls import ClientHello, highest_version, version_name
@@ -23,7 +23,8 @@ HELLO_PROPERTIES = ("tls", "tls.")
 _ALPN_SAFE = "!\"#$&'()*+-./:;<=>?@[]^_`{|}~"
 
 
-@frozen(slots=True, eq=False)
+# Not frozen: made for each TLS connection, and that would cost three times as much.
+@define(slots=True, eq=False)
 class HelloProperties(Mapping[str, str]):
     """
     The properties of a L{ClientHello}, each computed when it is first asked for, and then kept.

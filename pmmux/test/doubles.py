@@ -317,7 +317,7 @@ def make_member(
     name: str, written: Mapping[str, str] | None = None, probe_names: Sequence[str] = ()
 ) -> Member:
     """A member of a router, under the condition that C{written} states."""
-    return Member.of(FakeBackend(name, make_condition(written or {}, probe_names)))
+    return Member(FakeBackend(name, make_condition(written or {}, probe_names)))
 
 
 @implementer(IRoutingStrategy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -12,13 +13,16 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from pmmux.backends.passthrough import PassBackend
 from pmmux.checks.catalogue import builtin_checks
 from pmmux.checks.connect import ConnectCheck
 from pmmux.checks.expecting import parse_expectation, parse_octets
 from pmmux.checks.interfaces import IHealthCheck
 from pmmux.checks.tcp import ANSWER_LIMIT_OCTETS, TCPCheck
 from pmmux.errors import UpstreamError
-from pmmux.test.health_doubles import TARGET, StubServices, section
+from pmmux.interfaces import IHealthCheckable
+from pmmux.model import BackendSpec, OptionKey, SectionValues
+from pmmux.test.health_doubles import TARGET, StubConnector, StubServices, section
 
 
 class CheckCase(SynchronousTestCase):
@@ -66,6 +70,15 @@ class CatalogueTests(SynchronousTestCase):
         for check in builtin_checks().values():
             for option in check.options:
                 self.assertIs(found.setdefault(option.name, option).parse, option.parse)
+
+
+class PassBackendTests(SynchronousTestCase):
+    def test_can_be_checked(self) -> None:
+        options = SectionValues("backend", "web", {OptionKey("target"): TARGET, OptionKey("weight"): 1})
+        services = SimpleNamespace(connector=StubConnector(), connect_seconds=5.0)
+        backend = PassBackend(BackendSpec("web", "pass", options), None, services)
+        verifyObject(IHealthCheckable, backend)
+        self.assertEqual((backend.health_target, backend.default_check), (TARGET, ConnectCheck.name))
 
 
 class ConnectTests(CheckCase):

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pmmux.metrics.reporter import MetricReporter
 from pmmux.nat.lease import REFRESH_PERMANENT_SECONDS, MappingState
 from pmmux.nat.mapping import (
     GatewayFacts,
@@ -411,6 +412,21 @@ class LifeTests(ServiceCase):
         self.start(WantedMapping("front", "tcp", 0, 0))
         self.assertGreater(self.port().local_port, 0)
         self.stop()
+
+    def test_real_reporter_knows_our_metrics(self) -> None:
+        self.reporter = MetricReporter()  # type: ignore[assignment]
+        self.start(FRONT, lifetime_seconds=100)
+        self.network.advance(60)
+        self.upnp.on_map = self.pmp.on_map = self.pcp.on_map = lambda _: refuse(Reason.NO_RESOURCES, "full")
+        self.network.advance(60)
+        self.network.advance(60)
+        self.pcp.on_map = self.pcp.grant
+        self.network.advance(60)
+        self.pcp.on_unmap = refuse(Reason.NOT_AUTHORIZED, "no")
+        self.stop()
+        told = {sample.metric.name for sample in self.reporter.collect()}  # type: ignore[attr-defined]
+        self.assertLessEqual({"portmap.created", "portmap.renewed", "portmap.renew.error"}, told)
+        self.assertIn("portmap.delete.error", told)
 
     def test_changes_are_told_once(self) -> None:
         service = self.start(FRONT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -62,6 +62,7 @@ class OptionTests(SynchronousTestCase):
         ):
             self.assertEqual(BY_NAME[name].default, value, name)
 
+    @settings(deadline=None)
     @given(st.sampled_from(sorted(BY_NAME)), st.text(max_size=20))
     def test_faults_are_value_errors(self, name: str, text: str) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -88,6 +88,7 @@ class JournalTests(SynchronousTestCase):
             self.assertEqual((journal.nonce, journal.records()), (b"x" * 12, ()), content[:80])
             self.assertEqual(len(events), 1)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=100))
     def test_never_raises(self, content: bytes) -> None:
         self.path.write_bytes(content)

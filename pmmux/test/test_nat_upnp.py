@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import random
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from pmmux.nat.interfaces import INATClient
@@ -32,11 +35,33 @@ from pmmux.test.upnp_device import (
     hang,
     soap,
 )
+from pmmux.wire.ssdp import SearchAnswer
 
 MISSING = [name for name in ("netifaces", "txupnp") if importlib.util.find_spec(name) is None]
 REQUEST = MappingRequest("tcp", 8080, 8443, 3600, fixed=True)
 ANY = MappingRequest("tcp", 8080, 8443, 3600)
 TIMEOUT_SECONDS = 1.0
+NAMES = st.sampled_from(
+    [
+        "device",
+        "deviceList",
+        "serviceList",
+        "service",
+        "serviceType",
+        "SCPDURL",
+        "controlURL",
+        "URLBase",
+        "urlbase",
+        "devices",
+        "as_dict",
+        "actionList",
+        "action",
+        "name",
+        "argumentList",
+        "argument",
+        "direction",
+    ]
+)
 SHORT_SECONDS = 0.3
 
 
@@ -336,6 +361,46 @@ class HostileDeviceTests(UPnPCase):
     async def test_refused_connection(self) -> None:
         self.device.location = "http://HOST:9/x"
         await self.assertFailure(Deferred.fromCoroutine(self.client.probe()), NATUnreachable)
+
+
+class DescriptionFuzzTests(SynchronousTestCase):
+    """Whatever a description is, it is read or refused."""
+
+    def setUp(self) -> None:
+        if MISSING:
+            self.skipTest(f"the package {MISSING[0]} is missing (pip install pmmux[upnp])")
+
+    def read(self, octets: bytes) -> None:
+        from pmmux.nat import igd
+
+        gateway = igd.PinnedGateway(f"http://{HOST}:5000/root.xml", SearchAnswer("x", "y"))
+        for attempt in (
+            lambda: gateway.read_description(octets),
+            lambda: igd.choose_service(gateway),
+            lambda: igd.read_commands(octets, "http://x/", igd.SERVICE_TYPES[0]),
+        ):
+            with contextlib.suppress(NATRefused):
+                attempt()
+
+    @settings(deadline=None)
+    @given(st.sampled_from([describe_service(), describe_actions()]), st.data())
+    def test_damaged(self, octets: bytes, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(octets)))
+        end = data.draw(st.integers(at, min(at + 40, len(octets))))
+        self.read(octets[:at] + data.draw(st.binary(max_size=5)) + octets[end:])
+
+    @settings(deadline=None)
+    @given(
+        st.recursive(st.sampled_from(["", "x", "/y", "in"]), lambda inner: st.lists(st.tuples(NAMES, inner)))
+    )
+    def test_other_trees(self, tree: Any) -> None:
+        def write(node: Any) -> str:
+            if isinstance(node, str):
+                return node
+            return "".join(f"<{name}>{write(inner)}</{name}>" for name, inner in node)
+
+        for root, kind in (("root", "device-1-0"), ("scpd", "service-1-0")):
+            self.read(f'<{root} xmlns="urn:schemas-upnp-org:{kind}">{write(tree)}</{root}>'.encode())
 
 
 class MissingPackageTests(TestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -63,14 +63,17 @@ class AnswerTests(SynchronousTestCase):
         for length in range(65):
             natpmp.decode(os.urandom(length))
 
+    @settings(deadline=None)
     @given(st.binary(max_size=64))
     def test_never_raises(self, octets: bytes) -> None:
         natpmp.decode(octets)
 
+    @settings(deadline=None)
     @given(st.sampled_from([b"\0\x80", b"\0\x81", b"\0\x82"]), st.binary(max_size=20))
     def test_never_raises_on_what_looks_right(self, head: bytes, rest: bytes) -> None:
         natpmp.decode(head + rest)
 
+    @settings(deadline=None)
     @given(st.sampled_from(["tcp", "udp"]), ports, ports, seconds)
     def test_answer_repeats_request(
         self, transport: str, internal: int, external: int, lifetime: int

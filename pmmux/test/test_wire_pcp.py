@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -90,14 +90,17 @@ class AnswerTests(SynchronousTestCase):
         for length in range(65):
             pcp.decode(os.urandom(length))
 
+    @settings(deadline=None)
     @given(st.binary(max_size=1200))
     def test_never_raises(self, octets: bytes) -> None:
         pcp.decode(octets)
 
+    @settings(deadline=None)
     @given(st.sampled_from([b"\x02\x80", b"\x02\x81"]), st.integers(0, 20))
     def test_never_raises_on_what_looks_right(self, head: bytes, quads: int) -> None:
         pcp.decode(head + os.urandom(2 + 4 * quads))
 
+    @settings(deadline=None)
     @given(
         st.sampled_from(["tcp", "udp"]), ports, ports, seconds,
         st.sampled_from(["11.22.33.1", "2a00:1::1", "100.64.0.1"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -76,10 +76,12 @@ class SSDPTests(SynchronousTestCase):
         for length in range(65):
             self.assertIsNone(ssdp.decode(os.urandom(length)))
 
+    @settings(deadline=None)
     @given(st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"NOTIFY * HTTP/1.1\r\n"]), st.binary(max_size=500))
     def test_never_raises(self, head: bytes, rest: bytes) -> None:
         ssdp.decode(head + rest)
 
+    @settings(deadline=None)
     @given(st.integers(0, 300), st.binary(min_size=1, max_size=3))
     def test_never_raises_on_a_damaged_answer(self, at: int, damage: bytes) -> None:
         octets = search_answer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -58,6 +58,7 @@ class DocumentTests(SynchronousTestCase):
         for length in range(65):
             self.assertTrue(find_document_fault(os.urandom(length)))
 
+    @settings(deadline=None)
     @given(st.binary(max_size=200))
     def test_never_raises(self, octets: bytes) -> None:
         find_document_fault(b"<a>" + octets + b"</a>")
@@ -107,6 +108,7 @@ class URLTests(SynchronousTestCase):
         for url in ("//10.0.0.1:80/x", "\\\\10.0.0.1/x y"):
             self.assertEqual(pin_url(url, HOST, BASE), "", url)
 
+    @settings(deadline=None)
     @given(st.text(max_size=60))
     def test_never_raises_and_never_leaves(self, text: str) -> None:
         for url, base in ((text, ""), (text, BASE), (f"http://{text}", ""), (f"http://{HOST}{text}", "")):

@@ -5,7 +5,7 @@ The way of datagrams through this process: drained from one socket into one buff
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -209,10 +209,15 @@ class WildcardPort:
     def broken(self) -> None:
         """L{ready} raised, which was logged: the next datagram is another matter."""
 
+    @property
+    def descriptor(self) -> int:
+        """Of its socket."""
+        return self._sock.fileno()
+
     def close(self) -> None:
         """Close its socket and those beside it."""
         for port in self.ports.values():
-            self._path.close_port(port)
+            self._path.close(port)
         self.ports.clear()
         self._sock.close()
 
@@ -328,12 +333,11 @@ class DatagramPath:
         self.readers.add(sock.fileno(), port)
         return port
 
-    def close_port(self, port: DatagramPort) -> None:
+    def close(self, port: DatagramPort | WildcardPort) -> None:
         """Receive no more."""
-        descriptor = port.descriptor
-        if descriptor is not None:
-            self.readers.forget(descriptor)
-            port.close()
+        if port.descriptor is not None:
+            self.readers.forget(port.descriptor)
+        port.close()
 
     def connect(self, address: Address, peer: Peer) -> UpstreamDatagrams:
         """

@@ -59,7 +59,7 @@ def open_datagram_sockets(listener: str, binds: Sequence[str], port: int | None)
         except ListenError:
             close_sockets(opened)
             # What the system chose for the first address may be taken on the next.
-            if len(opened) and tries_left:
+            if opened and tries_left:
                 continue
             raise
         return opened

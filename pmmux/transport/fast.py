@@ -71,8 +71,7 @@ class FastDataPath:
         self.poller = Poller(reactor)
         self.buffer = SharedBuffer()
         self.wheel = ProgressWheel(reactor)
-        self.half_closed: list[Flow] = []
-        self._limits = limits
+        self.limits = limits
         self._congestion_control = congestion_control.encode("ascii")
         self._slow: dict[Address, float] = {}
         self._connect_timeouts: dict[float, TimeoutQueue] = {}
@@ -178,18 +177,6 @@ class FastDataPath:
         flow.begin(flow.client, from_client, client_ended, client_registered)
         flow.begin(flow.upstream, from_upstream, upstream_ended, upstream_registered)
         return flow
-
-    def watch(self, flow: Flow) -> Any:
-        """Put C{flow} under the idle time-out, and shorten those of the half-closed."""
-        if self.half_closed:
-            self.shorten_half_closed()
-        return self.wheel.add(flow, self._limits.idle_seconds)
-
-    def shorten_half_closed(self) -> None:
-        """Put what has half-closed since the last call, and is still there, under its time-out."""
-        flows, self.half_closed = self.half_closed, []
-        for flow in flows:
-            flow.shorten(self._limits.half_closed_seconds)
 
     def close(self) -> None:
         """Stop polling; everything must have been closed."""

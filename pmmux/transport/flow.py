@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -196,6 +196,7 @@ class Flow:
     """
     One relayed connection.
 
+    @ivar watch: for the wheel.
     @ivar flushed: octets that went out late; makes L{progress} change while a slow reader drains
         what is pending.
     """
@@ -204,11 +205,11 @@ class Flow:
         "__weakref__",
         "_finished",
         "_is_half_closed",
-        "_watch",
         "client",
         "flushed",
         "path",
         "upstream",
+        "watch",
     )
 
     def __init__(
@@ -226,7 +227,8 @@ class Flow:
         self.flushed = 0
         self._finished: Callable[[str], None] | None = finished
         self._is_half_closed = False
-        self._watch = path.watch(self)
+        self.watch: Any = None
+        path.wheel.add(self, path.limits.idle_seconds)
 
     @property
     def octets_from_client(self) -> int:
@@ -275,13 +277,7 @@ class Flow:
         """One side's data has ended: a shorter time-out counts from now on."""
         if not self._is_half_closed and self._finished is not None:
             self._is_half_closed = True
-            self.path.half_closed.append(self)
-
-    def shorten(self, limit_seconds: float) -> None:
-        """Replace the time-out."""
-        if self._finished is not None:
-            self.path.wheel.remove(self._watch)
-            self._watch = self.path.wheel.add(self, limit_seconds)
+            self.path.wheel.change_soon(self, self.path.limits.half_closed_seconds)
 
     def reset_by(self, end: FlowEnd) -> None:
         """One side was reset: reset the other."""
@@ -299,7 +295,7 @@ class Flow:
             return
         self.client.close(reset)
         self.upstream.close(reset)
-        self.path.wheel.remove(self._watch)
+        self.path.wheel.remove(self)
         finished(outcome)
 
     def progress(self) -> int:

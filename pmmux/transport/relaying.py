@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
@@ -92,7 +93,8 @@ class Relay:
         self._upstream.other = self._client
         self._limits = limits
         self._wheel = wheel
-        self._watch = wheel.add(self, limits.idle_seconds)
+        self.watch: Any = None
+        wheel.add(self, limits.idle_seconds)
         self._idle_outcome = errors.OUTCOME_IDLE_TIMEOUT
         self._finished = finished
         self._outcome = ""
@@ -122,9 +124,8 @@ class Relay:
 
     def half_closed(self) -> None:
         """One side's data ended."""
-        self._wheel.remove(self._watch)
         self._idle_outcome = errors.OUTCOME_HALF_CLOSED_TIMEOUT
-        self._watch = self._wheel.add(self, self._limits.half_closed_seconds)
+        self._wheel.change(self, self._limits.half_closed_seconds)
 
     def fail(self, outcome: str) -> None:
         """Reset what still stands."""
@@ -137,7 +138,7 @@ class Relay:
     def end_lost(self) -> None:
         """One side is gone; when both are, it is finished."""
         if self._client.lost and self._upstream.lost:
-            self._wheel.remove(self._watch)
+            self._wheel.remove(self)
             self._finished(self._outcome or errors.OUTCOME_CLOSED)
 
     def _start(self, client: PreviewTransport, upstream: PreviewTransport) -> None:

@@ -71,7 +71,13 @@ class TimeoutQueue:
 
 
 class Progressing(Protocol):
-    """Something that must make progress."""
+    """
+    Something that must make progress.
+
+    @ivar watch: for the wheel alone; C{None} while it is not watched.
+    """
+
+    watch: Any
 
     def progress(self) -> int:
         """A number that changes with each octet moved."""
@@ -82,10 +88,13 @@ class Progressing(Protocol):
 
 @define(slots=True, eq=False)
 class _Watch:
-    item: Progressing | None
+    item: Progressing
     limit_seconds: float
     seen: int
     seen_at: float
+
+
+_YOUNG: Any = object()
 
 
 class ProgressWheel:
@@ -93,6 +102,8 @@ class ProgressWheel:
     Watches for items that make no progress, looking at each a few times within its limit: nothing
     is to be done when there is progress. An item expires between 1 and 1.25 times its limit, or up
     to two ticks later.
+
+    What is gone before the next tick has cost one entry in a list.
     """
 
     LOOKS_PER_LIMIT = 4
@@ -104,29 +115,42 @@ class ProgressWheel:
         """
         self._clock = clock
         self._tick_seconds = tick_seconds
+        self._young: list[tuple[Progressing, float]] = []
+        self._changing: list[tuple[Progressing, float]] = []
         self._slots: dict[int, list[_Watch]] = {}
         self._live = 0
         self._next_slot = 0
         self._call: Any = None
 
-    def add(self, item: Progressing, limit_seconds: float) -> _Watch:
-        """Expire C{item} after C{limit_seconds} without progress."""
-        now = self._clock.seconds()
-        watch = _Watch(item, limit_seconds, item.progress(), now)
+    def add(self, item: Progressing, limit_seconds: float) -> None:
+        """Expire C{item}, which is not watched, after C{limit_seconds} without progress."""
+        item.watch = _YOUNG
         self._live += 1
+        self._young.append((item, limit_seconds))
         if self._call is None:
-            self._next_slot = self._slot_at(now) + 1
+            self._next_slot = self._slot_at(self._clock.seconds()) + 1
             self._call = self._clock.callLater(self._tick_seconds, self._turn)
-        self._place(watch, now)
-        return watch
 
-    def remove(self, watch: _Watch) -> None:
-        """Watch no more; harmless where it has expired."""
-        if watch.item is None:
+    def change(self, item: Progressing, limit_seconds: float) -> None:
+        """Give an item another limit, counted from now on; harmless where it is not watched."""
+        if item.watch is not None:
+            now = self._clock.seconds()
+            item.watch = _Watch(item, limit_seconds, item.progress(), now)
+            self._place(item.watch, now)
+
+    def change_soon(self, item: Progressing, limit_seconds: float) -> None:
+        """As L{change}, at the next tick, for items that are likely to be gone by then."""
+        self._changing.append((item, limit_seconds))
+
+    def remove(self, item: Progressing) -> None:
+        """Watch no more; harmless where it is not watched."""
+        if item.watch is None:
             return
-        watch.item = None
+        item.watch = None
         self._live -= 1
         if self._live == 0:
+            self._young.clear()
+            self._changing.clear()
             self._slots.clear()
             call, self._call = self._call, None
             if call is not None:
@@ -143,6 +167,14 @@ class ProgressWheel:
     def _turn(self) -> None:
         self._call = self._clock.callLater(self._tick_seconds, self._turn)
         now = self._clock.seconds()
+        young, self._young = self._young, []
+        for item, limit_seconds in young:
+            if item.watch is _YOUNG:
+                item.watch = _Watch(item, limit_seconds, item.progress(), now - self._tick_seconds)
+                self._place(item.watch, now)
+        changing, self._changing = self._changing, []
+        for item, limit_seconds in changing:
+            self.change(item, limit_seconds)
         until = self._slot_at(now)
         while self._next_slot <= until:
             slot = self._next_slot
@@ -152,14 +184,15 @@ class ProgressWheel:
 
     def _look(self, watch: _Watch, now: float) -> None:
         item = watch.item
-        if item is None:
+        if item.watch is not watch:
+            # Removed, or given another limit.
             return
         progress = item.progress()
         if progress != watch.seen:
             watch.seen = progress
             watch.seen_at = now
         elif now - watch.seen_at >= watch.limit_seconds:
-            self.remove(watch)
+            self.remove(item)
             item.expire()
             return
         self._place(watch, now)

@@ -1,0 +1,217 @@
+"""
+Captures, read by scapy: pcap and pcapng, also compressed, of whatever link it knows.
+
+scapy takes a frame apart down to its IP header; the fixed fields of TCP and UDP, and fragments, are
+read here, because scapy's own reading of them costs more than all the rest. Checksums are not
+looked at: with offloading, those in a capture are seldom right.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from typing import IO, Any
+
+from attrs import field, frozen
+
+from pmmux.errors import PmmuxError
+from pmmux.explain.fragments import Fragments
+from pmmux.model import Address
+
+EXTRA = "explain"
+
+TCP_NUMBER = 6
+UDP_NUMBER = 17
+FLAG_FIN = 0x01
+FLAG_SYN = 0x02
+FLAG_RST = 0x04
+FLAG_ACK = 0x10
+# Above anything a link carries; segments on the loopback exceed 64 KiB by their headers.
+FRAME_LIMIT_OCTETS = 1 << 20
+FRAGMENT_UNIT_OCTETS = 8
+WORD_OCTETS = 4
+
+_TCP = struct.Struct("!HHIIBB")
+_UDP = struct.Struct("!HHH")
+TCP_HEADER_OCTETS = 20
+UDP_HEADER_OCTETS = 8
+
+
+@frozen(auto_exc=True, slots=False)
+class CaptureError(PmmuxError):
+    """A capture that cannot be read."""
+
+    path: str
+    reason: str
+    outcome = "unreadable-capture"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@frozen(slots=True)
+class Packet:
+    """
+    A TCP segment or a UDP datagram.
+
+    @ivar time: when it was captured, in seconds since 1970.
+    @ivar octets: its payload, as much of it as was captured.
+    @ivar missing_octets: how much of the payload was not.
+    @ivar sequence: of TCP; also C{acknowledgement} and C{flags}.
+    """
+
+    time: float
+    transport: str
+    source: Address
+    destination: Address
+    octets: bytes = field(repr=False)
+    missing_octets: int = 0
+    sequence: int = 0
+    acknowledgement: int = 0
+    flags: int = 0
+
+
+def read_capture(path: str, stream: IO[bytes] | None = None) -> Iterator[Packet]:
+    """
+    Read every TCP segment and UDP datagram of a capture, in the order of the file.
+
+    A capture that was cut off in the middle of a packet ends before it.
+
+    @param path: the file's; also what errors call it.
+    @param stream: read in place of the file.
+    @raises CaptureError: scapy is not installed, there is no such file, it is not a capture, or one
+        of a link that is not known.
+    """
+    # It warns of routes and interfaces, which nobody asked about.
+    logging.getLogger("scapy").setLevel(logging.ERROR)
+    try:
+        from scapy.config import conf
+        from scapy.error import Scapy_Exception
+        from scapy.layers.inet import IP
+        from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
+        from scapy.layers.ppp import PPPoE  # noqa: F401  # it registers itself
+        from scapy.packet import Raw
+        from scapy.utils import PcapReader
+    except ImportError as error:
+        reason = f"reading captures needs scapy: pip install 'pmmux[{EXTRA}]' ({error})"
+        raise CaptureError(path, reason) from None
+    try:
+        reader: Any = PcapReader(path if stream is None else stream)
+    except OSError as error:
+        raise CaptureError(path, error.strerror or str(error)) from None
+    except (Scapy_Exception, EOFError) as error:
+        raise CaptureError(path, f"not a pcap or pcapng capture ({error})") from None
+    dissection = _Dissection(IP, IPv6, IPv6ExtHdrFragment)
+    with reader:
+        while True:
+            try:
+                frame = reader.read_packet(FRAME_LIMIT_OCTETS, stop_dissection_after=dissection.stops)
+            except EOFError:
+                return
+            except (Scapy_Exception, OSError, struct.error, ValueError) as error:
+                raise CaptureError(path, f"broken after {dissection.frames} packets ({error})") from None
+            if isinstance(frame, Raw) and not dissection.is_known(frame, conf):
+                raise CaptureError(path, "of a link type that scapy does not know")
+            packet = dissection.read(frame)
+            if packet is not None:
+                yield packet
+
+
+class _Dissection:
+    """From scapy's frames to L{Packet}s."""
+
+    def __init__(self, ipv4: Any, ipv6: Any, ipv6_fragment: Any) -> None:
+        self.stops = (ipv4, ipv6_fragment)
+        self.frames = 0
+        self._ipv4 = ipv4
+        self._ipv6 = ipv6
+        self._ipv6_fragment = ipv6_fragment
+        self._fragments = Fragments()
+
+    def is_known(self, frame: Any, conf: Any) -> bool:
+        """Whether C{frame} is raw for another reason than its link, such as having been cut."""
+        return len(frame) == 0 or self.frames > 0
+
+    def read(self, frame: Any) -> Packet | None:
+        self.frames += 1
+        time = float(frame.time)
+        header = frame.getlayer(self._ipv4)
+        if header is not None:
+            return self._read_ipv4(time, header)
+        header = frame.getlayer(self._ipv6)
+        return None if header is None else self._read_ipv6(time, header)
+
+    def _read_ipv4(self, time: float, header: Any) -> Packet | None:
+        octets = _payload(header)
+        # A length of 0 is one that the card was to fill in.
+        length = header.len - header.ihl * WORD_OCTETS if header.len else len(octets)
+        more = bool(header.flags.MF)
+        if more or header.frag:
+            key = (header.src, header.dst, header.id, header.proto)
+            whole = self._fragments.take(key, header.frag * FRAGMENT_UNIT_OCTETS, octets[:length], more)
+            if whole is None:
+                return None
+            octets, length = whole, len(whole)
+        return _read_transport(time, header.src, header.dst, header.proto, "ipv4", octets, length)
+
+    def _read_ipv6(self, time: float, header: Any) -> Packet | None:
+        fragment = header.getlayer(self._ipv6_fragment)
+        if fragment is not None:
+            octets = _payload(fragment)
+            key = (header.src, header.dst, fragment.id, fragment.nh)
+            offset = fragment.offset * FRAGMENT_UNIT_OCTETS
+            whole = self._fragments.take(key, offset, octets, bool(fragment.m))
+            if whole is None:
+                return None
+            return _read_transport(time, header.src, header.dst, fragment.nh, "ipv6", whole, len(whole))
+        last, octets, before = header, b"", 0
+        while last is not None and last.name.startswith("IPv6"):
+            octets = _payload(last)
+            number = getattr(last, "nh", None)
+            if number in (TCP_NUMBER, UDP_NUMBER):
+                before = header.plen - (len(_payload(header)) - len(octets)) if header.plen else len(octets)
+                return _read_transport(time, header.src, header.dst, number, "ipv6", octets, before)
+            last = last.payload
+        return None
+
+
+def _payload(layer: Any) -> bytes:
+    payload = layer.payload
+    return bytes(payload.original if payload.original else payload)
+
+
+def _read_transport(
+    time: float, source: str, destination: str, number: int, family: str, octets: bytes, length: int
+) -> Packet | None:
+    """@param length: how many octets there were on the wire."""
+    if number == TCP_NUMBER and len(octets) >= _TCP.size:
+        sport, dport, sequence, acknowledgement, offset, flags = _TCP.unpack_from(octets)
+        start = (offset >> 4) * WORD_OCTETS
+        if start < TCP_HEADER_OCTETS:
+            return None
+        payload = octets[start:length]
+        return Packet(
+            time,
+            "tcp",
+            Address(source, sport, family),
+            Address(destination, dport, family),
+            payload,
+            max(0, length - start - len(payload)),
+            sequence,
+            acknowledgement,
+            flags,
+        )
+    if number == UDP_NUMBER and len(octets) >= _UDP.size:
+        sport, dport, stated = _UDP.unpack_from(octets)
+        end = min(length, stated) if stated >= UDP_HEADER_OCTETS else length
+        payload = octets[UDP_HEADER_OCTETS:end]
+        return Packet(
+            time,
+            "udp",
+            Address(source, sport, family),
+            Address(destination, dport, family),
+            payload,
+            max(0, end - UDP_HEADER_OCTETS - len(payload)),
+        )
+    return None
