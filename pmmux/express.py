@@ -20,6 +20,8 @@ from pmmux.session import Session
 from pmmux.transport.timeouts import Timeout
 
 FIRST_READ_OCTETS = 65536
+# A plain number: an enumeration is converted at each call.
+_RECEIVE = int(socket.MSG_DONTWAIT)
 
 
 class ExpressTrace:
@@ -83,7 +85,7 @@ class Arrival:
     def ready(self, events: int) -> None:
         """For the poller: it has said something, or has ended."""
         try:
-            octets = self.sock.recv(FIRST_READ_OCTETS, socket.MSG_DONTWAIT)
+            octets = self.sock.recv(FIRST_READ_OCTETS, _RECEIVE)
         except BlockingIOError:
             return
         except OSError:
@@ -131,7 +133,7 @@ class ExpressLane:
     def take(self, arrival: Arrival) -> None:
         """Route a connection that was just accepted, now or when it has said something."""
         try:
-            octets = arrival.sock.recv(FIRST_READ_OCTETS, socket.MSG_DONTWAIT)
+            octets = arrival.sock.recv(FIRST_READ_OCTETS, _RECEIVE)
         except BlockingIOError:
             if self._services.must_hear_first():
                 self._wait(arrival)
@@ -184,6 +186,7 @@ class ExpressLane:
         if upstream is None:
             return False
         octets = preview.take()
+        detected = inspection.detected()
         session = Session(
             services,
             arrival.identifier,
@@ -192,9 +195,9 @@ class ExpressLane:
             arrival.opened_at,
             member,
             backend.target,
-            inspection.detected(),
-            properties.get("tls.sni", ""),
-            properties.get("http.host", ""),
+            detected,
+            properties.get("tls.sni", "") if detected == "tls" else "",
+            properties.get("http.host", "") if detected == "http" else "",
             ExpressTrace(services.router.strategy.name, refused, member, len(octets), backend.target),
         )
         services.router.opened(member)

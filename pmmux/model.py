@@ -55,7 +55,7 @@ class Properties(Mapping[str, str]):
     __slots__ = ("_layers", "_own")
 
     def __init__(self, own: Mapping[str, str] = NO_PROPERTIES) -> None:
-        self._own = dict(own)
+        self._own: dict[str, str] = {} if own is NO_PROPERTIES else dict(own)
         self._layers: list[Mapping[str, str]] = []
 
     def join(self, layer: Mapping[str, str]) -> None:

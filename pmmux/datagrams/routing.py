@@ -61,8 +61,8 @@ class Routing:
         except RouteError as refused:
             self._table.refused(session, refused)
         except CancelledError:
-            refused = RouteError(errors.OUTCOME_SELECTION_TIMEOUT, "choosing a backend took too long")
-            self._table.refused(session, refused)
+            late = RouteError(errors.OUTCOME_SELECTION_TIMEOUT, "choosing a backend took too long")
+            self._table.refused(session, late)
         except Exception:  # the last line of defence: one session's bug must not leave it open
             self.log.failure("session {identifier} failed", identifier=session.identifier)
             self._table.refused(session, RouteError(errors.OUTCOME_INTERNAL_ERROR))
@@ -80,7 +80,7 @@ class Routing:
         preview = session.preview
         assert preview is not None
         trace = session.trace
-        session.properties.join(SocketProperties(session))  # type: ignore[arg-type]  # it asks both the same
+        session.properties.join(SocketProperties(session.client, session.listener))
         inspection = DatagramInspection(session.client, session.properties, preview, services.catalogue)
         excluded = set(session.excluded)
         for attempts_left in range(services.settings.connect_retries, -1, -1):
@@ -105,7 +105,9 @@ class Routing:
                     raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
                 excluded.add(member.name)
 
-    async def _select(self, inspection: DatagramInspection, session: DatagramSession, excluded: set[str]) -> Member:
+    async def _select(
+        self, inspection: DatagramInspection, session: DatagramSession, excluded: set[str]
+    ) -> Member:
         services = self._services
         try:
             return await services.router.select(
@@ -137,7 +139,9 @@ class Routing:
         except UpstreamError as failed:
             raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
 
-    async def _open(self, session: DatagramSession, member: Member, is_quic: bool, address: Any = None) -> None:
+    async def _open(
+        self, session: DatagramSession, member: Member, is_quic: bool, address: Any = None
+    ) -> None:
         backend = member.backend
         attempt = Attempt(member.name, getattr(backend, "target", ""))
         session.trace.attempts.append(attempt)

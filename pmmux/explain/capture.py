@@ -86,9 +86,8 @@ def read_capture(path: str, stream: IO[bytes] | None = None) -> Iterator[Packet]
     # It warns of routes and interfaces, which nobody asked about.
     logging.getLogger("scapy").setLevel(logging.ERROR)
     try:
-        from scapy.config import conf
         from scapy.error import Scapy_Exception
-        from scapy.layers.inet import IP
+        from scapy.layers.inet import IP, TCP, UDP
         from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
         from scapy.layers.ppp import PPPoE  # noqa: F401  # it registers itself
         from scapy.packet import Raw
@@ -103,38 +102,35 @@ def read_capture(path: str, stream: IO[bytes] | None = None) -> Iterator[Packet]
     except (Scapy_Exception, EOFError) as error:
         raise CaptureError(path, f"not a pcap or pcapng capture ({error})") from None
     dissection = _Dissection(IP, IPv6, IPv6ExtHdrFragment)
+    stops = (IP, IPv6ExtHdrFragment, TCP, UDP)
+    frames = raw_frames = 0
     with reader:
         while True:
             try:
-                frame = reader.read_packet(FRAME_LIMIT_OCTETS, stop_dissection_after=dissection.stops)
+                frame = reader.read_packet(FRAME_LIMIT_OCTETS, stop_dissection_after=stops)
             except EOFError:
-                return
+                break
             except (Scapy_Exception, OSError, struct.error, ValueError) as error:
-                raise CaptureError(path, f"broken after {dissection.frames} packets ({error})") from None
-            if isinstance(frame, Raw) and not dissection.is_known(frame, conf):
-                raise CaptureError(path, "of a link type that scapy does not know")
+                raise CaptureError(path, f"broken after {frames} packets ({error})") from None
+            frames += 1
+            raw_frames += isinstance(frame, Raw)
             packet = dissection.read(frame)
             if packet is not None:
                 yield packet
+    if frames and frames == raw_frames:
+        raise CaptureError(path, "its link type is none that scapy knows")
 
 
 class _Dissection:
     """From scapy's frames to L{Packet}s."""
 
     def __init__(self, ipv4: Any, ipv6: Any, ipv6_fragment: Any) -> None:
-        self.stops = (ipv4, ipv6_fragment)
-        self.frames = 0
         self._ipv4 = ipv4
         self._ipv6 = ipv6
         self._ipv6_fragment = ipv6_fragment
         self._fragments = Fragments()
 
-    def is_known(self, frame: Any, conf: Any) -> bool:
-        """Whether C{frame} is raw for another reason than its link, such as having been cut."""
-        return len(frame) == 0 or self.frames > 0
-
     def read(self, frame: Any) -> Packet | None:
-        self.frames += 1
         time = float(frame.time)
         header = frame.getlayer(self._ipv4)
         if header is not None:
@@ -165,20 +161,21 @@ class _Dissection:
             if whole is None:
                 return None
             return _read_transport(time, header.src, header.dst, fragment.nh, "ipv6", whole, len(whole))
-        last, octets, before = header, b"", 0
-        while last is not None and last.name.startswith("IPv6"):
+        last = header
+        while last.name.startswith("IPv6"):
             octets = _payload(last)
             number = getattr(last, "nh", None)
             if number in (TCP_NUMBER, UDP_NUMBER):
-                before = header.plen - (len(_payload(header)) - len(octets)) if header.plen else len(octets)
-                return _read_transport(time, header.src, header.dst, number, "ipv6", octets, before)
+                extension_octets = len(_payload(header)) - len(octets)
+                length = header.plen - extension_octets if header.plen else len(octets)
+                return _read_transport(time, header.src, header.dst, number, "ipv6", octets, length)
             last = last.payload
         return None
 
 
 def _payload(layer: Any) -> bytes:
     payload = layer.payload
-    return bytes(payload.original if payload.original else payload)
+    return bytes(payload.original) if payload else b""
 
 
 def _read_transport(

@@ -17,6 +17,9 @@ from pmmux.explain.flow import Event, Flow, Kind
 from pmmux.explain.reassembly import SEQUENCE_NUMBERS, Reassembly, distance
 from pmmux.model import Address
 
+# Twice what a session looks at before it is routed.
+DATAGRAMS_KEPT = 32
+
 
 @define(slots=True, eq=False)
 class _Connection:
@@ -71,7 +74,7 @@ class FlowBook:
         if flow is None:
             flow = self._begin(packet, packet.source, packet.destination)
             self._conversations[key] = flow
-        if packet.source == flow.client and sum(len(event.octets) for event in flow.events) < self._kept_octets:
+        if packet.source == flow.client and len(flow.events) < DATAGRAMS_KEPT:
             flow.events.append(Event(packet.time, Kind.OCTETS, packet.octets))
             flow.missing_octets += packet.missing_octets
 

@@ -17,6 +17,7 @@ EXHAUSTED_PAUSE_SECONDS = 0.2
 # Kept for the control socket, health checks, log files, the resolver's threads and the like.
 RESERVED_DESCRIPTORS = 256
 DESCRIPTORS_PER_CONNECTION = 2
+_STREAM = int(socket.SOCK_STREAM)
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -144,7 +145,7 @@ class Acceptor:
                 if error.errno in _EXHAUSTED:
                     self._pause(error)
                 return
-            self._accepted(socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor), peer)
+            self._accepted(socket.SocketType(self._family, _STREAM, 0, descriptor), peer)
 
     def _pause(self, error: OSError) -> None:
         self.log.warn("cannot accept: {reason}; trying again soon", reason=error.strerror)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -128,10 +129,10 @@ def read_destination(ancillary: Ancillary) -> tuple[str, int] | None:
             return (socket.inet_ntoa(ours), 0) if ours == destination else None
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
             destination, interface = _INFO_V6.unpack(data)
-            if destination[0] == 0xFF:
+            host = ipaddress.IPv6Address(destination)
+            if host.is_multicast:
                 return None
-            is_link_local = destination[0] == 0xFE and destination[1] & 0xC0 == 0x80
-            return socket.inet_ntop(socket.AF_INET6, destination), interface if is_link_local else 0
+            return socket.inet_ntop(socket.AF_INET6, destination), interface if host.is_link_local else 0
     return None
 
 
@@ -152,7 +153,7 @@ def open_beside(wildcard: socket.socket, host: str) -> socket.socket | None:
     @return: C{None} where that cannot be, such as for ports below 1024 without privileges.
     """
     opened = socket.socket(wildcard.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    sharing = (wildcard, opened)
+    sharing: tuple[socket.socket, ...] = (wildcard, opened)
     try:
         if wildcard.family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

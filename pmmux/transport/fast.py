@@ -26,6 +26,9 @@ from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
 UPSTREAM_PREVIEW_OCTETS = 65536
 # Plain numbers: an enumeration is converted at each call.
 _FAMILIES = {"ipv4": int(socket.AF_INET), "ipv6": int(socket.AF_INET6), "unix": int(socket.AF_UNIX)}
+_SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_TCP, _NODELAY = int(socket.IPPROTO_TCP), int(socket.TCP_NODELAY)
+_SOCKET, _KEEPALIVE = int(socket.SOL_SOCKET), int(socket.SO_KEEPALIVE)
 _STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 # A target that could not be connected to at once is not tried at once again for so long.
 SLOW_TARGET_SECONDS = 30.0
@@ -90,7 +93,7 @@ class FastDataPath:
 
         @return: the socket; C{None} where that fails or takes time.
         """
-        if self._slow.get(target, 0.0) > self._reactor.seconds():
+        if self._slow and self._slow.get(target, 0.0) > self._reactor.seconds():
             return None
         sock = self._open(target.family)
         code = sock.connect_ex((target.host, target.port))
@@ -128,10 +131,10 @@ class FastDataPath:
         sock = socket.SocketType(_FAMILIES[family], _STREAM, 0)
         try:
             if family != "unix":
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                sock.setsockopt(_TCP, _NODELAY, 1)
+                sock.setsockopt(_SOCKET, _KEEPALIVE, 1)
                 if self._congestion_control:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._congestion_control)
+                    sock.setsockopt(_TCP, socket.TCP_CONGESTION, self._congestion_control)
         except BaseException:  # the socket must not outlive any of them
             sock.close()
             raise
@@ -204,7 +207,7 @@ class FastDataPath:
 def _send_nothing(sock: socket.socket) -> int:
     # Tells whether something could be sent: 0 where it is connected, EAGAIN while it is not.
     try:
-        sock.send(b"", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        sock.send(b"", _SEND)
     except OSError as error:
         return error.errno or errno.EIO
     return 0

@@ -23,8 +23,11 @@ READS_PER_TURN = 4
 # Told to an end whose last event is not known: it may have been told before the relay began, so it
 # must be read until it would block.
 UNKNOWN = 1 << 20
-_SEND = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-_SEND_MORE = _SEND | socket.MSG_MORE
+# Plain numbers: an enumeration is converted at each call.
+_RECEIVE = int(socket.MSG_DONTWAIT)
+_SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_SEND_MORE = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | socket.MSG_MORE)
+_SHUT_WR = int(socket.SHUT_WR)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -92,12 +95,15 @@ class FlowEnd:
             else:
                 self.blocked |= events
             return
+        if events & ERROR:
+            # A reset sets READ_HANG_UP too, and no end follows: read on, until the error is met.
+            events = ERROR | UNKNOWN
         shared = self.flow.path.buffer
         buffer = shared.octets
         size = len(buffer)
         for _ in range(READS_PER_TURN):
             try:
-                count = self.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                count = self.recv_into(buffer, 0, _RECEIVE)
             except BlockingIOError:
                 return
             except OSError:
@@ -126,6 +132,9 @@ class FlowEnd:
                 self.flow.reset_by(other)
                 return
             if sent < count:
+                if events & ERROR:
+                    self.flow.reset_by(self)
+                    return
                 other.pending = bytes(shared.view[sent:count])
                 self.blocked = events | UNKNOWN
                 self.flow.path.poller.again(other.descriptor, READING_AND_WRITING)
@@ -175,7 +184,7 @@ class FlowEnd:
     def end_writing(self) -> None:
         """Everything for this side is written, and so is its end."""
         try:
-            self.sock.shutdown(socket.SHUT_WR)
+            self.sock.shutdown(_SHUT_WR)
         except OSError:
             self.flow.reset_by(self)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from struct import Struct, unpack_from
 
-from attrs import frozen
+from attrs import define, frozen
 
 RECORD_HANDSHAKE = 0x16
 RECORD_HEADER_OCTETS = 5
@@ -60,7 +60,8 @@ GREASE = frozenset(nibble << 12 | nibble << 4 | 0x0A0A for nibble in range(16))
 _GREASE_NAMES = frozenset(_TWO_OCTETS.pack(codepoint) for codepoint in GREASE)
 
 
-@frozen(slots=True)
+# Not frozen: made for each TLS connection, and that would cost three times as much.
+@define(slots=True)
 class ClientHello:
     """
     What a ClientHello offers.

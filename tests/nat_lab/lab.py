@@ -128,6 +128,8 @@ class Lab:
         for place in ("client", "other", "router", "outside"):
             self._call("ip", "netns", "add", self.name(place))
             self.run(place, "ip", "link", "set", "lo", "up")
+            # Link-local addresses are to be there at once, and not after a second of looking for others.
+            self.run(place, "sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done")
         router = self.name("router")
         self.run("router", "ip", "link", "add", "br0", "type", "bridge")
         for setting in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"):
