@@ -36,6 +36,9 @@ class BuiltinExtension:
             registry.add_strategy(strategy)
         for negotiator in _collect(pmmux.negotiators, "negotiator"):
             registry.add_negotiator(negotiator)
+            add_options = getattr(negotiator, "add_options", None)
+            if add_options is not None:
+                add_options(registry)
         for protocol in _collect(pmmux.backends, "protocol"):
             registry.add_backend_protocol(protocol)
         registry.add_options("listener", LISTENER_OPTIONS)

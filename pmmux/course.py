@@ -5,6 +5,7 @@ octets flow between two sockets a L{Session} takes its place.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -82,8 +83,20 @@ class CourseServices:
         self.failed = reporter.counter("router.connection.failed")
         self.negotiation_duration = reporter.duration("router.negotiation.duration")
         self.selection_duration = reporter.duration("router.selection.duration")
+        self._take_negotiators(negotiators)
+
+    def _take_negotiators(self, negotiators: Sequence[Any]) -> None:
+        self.negotiators = tuple(negotiators)
         self.annotators: tuple[Any, ...] = tuple(getattr(each, "annotate", None) for each in self.negotiators)
         self.negotiates = None in self.annotators
+
+    def with_negotiators(self, negotiators: Sequence[Any]) -> CourseServices:
+        """The same, queues and counters shared, with another chain: for the listeners that have their own."""
+        if tuple(negotiators) == self.negotiators:
+            return self
+        other = copy.copy(self)
+        other._take_negotiators(negotiators)
+        return other
 
     def must_hear_first(self) -> bool:
         """

@@ -68,6 +68,13 @@ class INegotiator(Interface):
     # Where a negotiator also has C{annotate(properties, client, listener)}, that is all it does: it
     # neither waits nor consumes nor rejects, and it is called in place of L{negotiate} where every
     # other one of the chain is like it.
+    #
+    # Where it has C{for_listener(listener, settings, services)}, that is called once for each listener,
+    # with its L{ListenerSpec}, the L{Settings} and the L{Services}: it returns the negotiator that runs
+    # there, or C{None} where that listener does not need it and is not to pay for it.
+    #
+    # Where it has C{validate(settings)}, that is called when the configuration is loaded, and returns a
+    # sequence of L{Fault}.
 
     def negotiate(connection: Any, proceed: Any) -> Any:
         """

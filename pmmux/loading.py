@@ -53,6 +53,14 @@ def load_settings(
         location = Location(path or "command line", None, "pmmux", "extensions")
         raise ConfigurationError((Fault(location, str(error)),)) from error
     settings = load(overrides, environment, path, schema_of(registry))
+    faults = [
+        fault
+        for _, negotiator in registry.all(INegotiator)
+        if hasattr(negotiator, "validate")
+        for fault in negotiator.validate(settings)
+    ]
+    if faults:
+        raise ConfigurationError(tuple(faults))
     if not settings.listeners:
         raise ConfigurationError((_no_listener(path),))
     return settings, registry

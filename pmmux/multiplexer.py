@@ -54,6 +54,7 @@ class Multiplexer:
         """
         self.courses: dict[int, Course | Session | Arrival] = {}
         self.course_services: CourseServices
+        self.services_for: Callable[[Any], CourseServices] = lambda spec: self.course_services
         self._lane: ExpressLane | None = None
         self._reactor = reactor
         self._data_path = data_path
@@ -152,6 +153,7 @@ class Multiplexer:
         if spec.transport == "udp":
             bound = open_datagram_sockets(spec.name, spec.binds, spec.port)
             return DatagramListener(spec, bound, self.datagram_services)
+        services = self.services_for(spec)
         sockets = open_stream_sockets(spec.name, spec.binds, spec.port, spec.unix_path, self._backlog)
         return StreamListener(
             self._reactor,
@@ -160,8 +162,9 @@ class Multiplexer:
             self._limit,
             self._preview_limit_octets,
             self.identifiers,
-            self._begin,
-            self._lane,
+            lambda arrival, preview: self._begin(arrival, preview, services),
+            # The lane runs the chain that all have, and no listener's own.
+            self._lane if services is self.course_services else None,
         )
 
     def _close(self) -> None:
@@ -188,14 +191,16 @@ class Multiplexer:
         listener.stop()
         self._check_empty()
 
-    def _begin(self, arrival: Arrival, preview: Preview) -> None:
+    def _begin(
+        self, arrival: Arrival, preview: Preview, services: CourseServices | None = None
+    ) -> None:
         """Let a connection take its general course."""
 
         def opened(stream: PreviewTransport) -> None:
             connection = Connection(
                 arrival.identifier, arrival.listener, arrival.client, stream, arrival.opened_at
             )
-            course = Course(self.course_services, connection)
+            course = Course(services or self.course_services, connection)
             self.courses[arrival.identifier] = course
             course.start(arrival.timeout)
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pmmux.access import AccessLog
-from pmmux.config.settings import Settings
+from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.course import Course, CourseServices, CourseSettings
 from pmmux.datagrams.log_budget import LogBudget
 from pmmux.datagrams.services import DatagramServices, DatagramSettings
@@ -78,6 +78,7 @@ class PmmuxService(MultiService):
             self._log_finished,
         )
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
+        self.multiplexer.services_for = self._services_for
         self.multiplexer.datagram_services = self._datagram_services()
         self._datagram_budget = LogBudget(reactor)
         self._ingress = self.reporter.counter("client.ingress.bytes")
@@ -149,18 +150,30 @@ class PmmuxService(MultiService):
             connect_retries=option("connect-retries"),
             limits=RelayLimits(option("idle-timeout"), option("half-closed-timeout")),
         )
-        negotiators = [self.registry.get(INegotiator, name) for name in option("negotiators")]
+        shared = [each for each in self._negotiators() if not hasattr(each, "for_listener")]
         return CourseServices(
             self._reactor,
             self.router,
             self.data_path,
-            negotiators,
+            shared,
             ProbeCatalogue(self.registry.probes("tcp")),
             settings,
             self.reporter,
             self.multiplexer.taken_up,
             self.multiplexer.finished,
         )
+
+    def _negotiators(self) -> list[Any]:
+        return [self.registry.get(INegotiator, name) for name in self.settings.globals.get("negotiators")]
+
+    def _services_for(self, listener: ListenerSpec) -> CourseServices:
+        chain = []
+        for negotiator in self._negotiators():
+            make = getattr(negotiator, "for_listener", None)
+            own = negotiator if make is None else make(listener, self.settings, self.wiring)
+            if own is not None:
+                chain.append(own)
+        return self.multiplexer.course_services.with_negotiators(chain)
 
     def _datagram_services(self) -> DatagramServices:
         option = self.settings.globals.get

@@ -55,7 +55,7 @@ _ROUTING = (
         "negotiators",
         values.name,
         "names of negotiators",
-        ("socket",),
+        ("proxy-protocol", "tls", "socket"),
         description="What processes a connection before it is routed, in this order.",
         listed=True,
     ),

@@ -7,15 +7,17 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import define
 
 from pmmux.control.places import NAMES, Directory, directories, is_listened_on
 
 BACKLOG = 16
+LOCK_TRIES = 40
+LOCK_PAUSE_SECONDS = 0.05
 _OWNER_ONLY = 0o177
 
 
@@ -110,13 +112,18 @@ def _locked(directory: Path) -> Iterator[None]:
     """Keep others that start at the same moment from removing what is just being made."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Where another user holds it, in a directory of everybody's, go on without.
-        with contextlib.suppress(OSError):
-            _lock_soon(descriptor)
+        _lock_soon(descriptor)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock_soon(descriptor: int) -> Any:
-    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _lock_soon(descriptor: int) -> None:
+    # Where another user holds it for good, in a directory of everybody's, go on without.
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return

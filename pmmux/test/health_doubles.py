@@ -72,7 +72,7 @@ class CheckableBackend:
 
 
 def member(name: str, **options: Any) -> Member:
-    return Member.of(CheckableBackend(name, **options))
+    return Member(CheckableBackend(name, **options))
 
 
 class StubRouter:

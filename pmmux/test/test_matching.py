@@ -136,7 +136,10 @@ class ServerNameTests(MatchingCase):
 
     def test_final(self) -> None:
         hello = client_hello("shop.example.org")
-        self.expect_both(False, "sni", "shop.example.org", hello[:-1], b"")
+        self.expect_both(False, "sni", "shop.example.org", hello[:1], b"")
+        for option in ("sni", "sni!"):
+            verdict = self.expect(False, {option: "shop.example.org"}, hello[:-1], b"")
+            self.assertEqual(verdict.fault, "tls: truncated TLS ClientHello")
 
     def test_texts(self) -> None:
         for text in ("", "*", "*.", "a.*", "*.*.a", "a b", "ä.example", "a" * 254):
@@ -379,6 +382,44 @@ class AllOfTests(MatchingCase):
             ("host", "x", "host = x"),
         ):
             self.assertEqual(make_condition({option: text}, NAMES).describe(), described)
+
+
+class FaultTests(MatchingCase):
+    """What begins as TLS and is broken is taken by no rule that has to do with it, negated or not."""
+
+    broken = client_hello()[:9] + b"\xff" + client_hello()[10:]
+
+    def fault_of(self, written: Mapping[str, str], *chunks: bytes) -> str | None:
+        return self.expect(False, written, *chunks).fault
+
+    def test_single_conditions(self) -> None:
+        for option, text in (
+            ("detect", "tls"),
+            ("detect", "ssh, tls"),
+            ("sni", "a.b"),
+            ("alpn", "h2"),
+            ("property[tls.ja4]", ".*"),
+            ("property[protocol]", "http"),
+        ):
+            for written in ({option: text}, {option + "!": text}):
+                self.assertIn("tls: ", self.fault_of(written, self.broken) or "", written)
+
+    def test_only_where_nothing_else_refuses(self) -> None:
+        for written in (
+            {"sni": "a.b", "remote-ip": "10.0.0.0/8"},
+            {"sni": "a.b", "detect": "ssh"},
+            {"detect": "ssh", "sni": "a.b"},
+            {"sni": "a.b", "preview": "hex:17"},
+        ):
+            self.assertIsNone(self.fault_of(written, self.broken), written)
+        self.assertIsNotNone(self.fault_of({"sni": "a.b", "preview": "hex:16"}, self.broken))
+
+    def test_undecided_comes_first(self) -> None:
+        self.expect(None, {"sni": "a.b", "preview": ".*never"}, self.broken)
+
+    def test_other_rules_are_not_concerned(self) -> None:
+        self.expect(True, {"preview": "hex:16"}, self.broken)
+        self.assertIsNone(self.fault_of({"host": "x"}, self.broken))
 
 
 class PriorityTests(SynchronousTestCase):
