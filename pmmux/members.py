@@ -25,6 +25,7 @@ class Member:
     """
 
     __slots__ = (
+        "__weakref__",
         "_status",
         "active",
         "answers_itself",

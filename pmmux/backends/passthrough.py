@@ -7,6 +7,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from pmmux.backends.announcing import ANNOUNCING_OPTIONS, announcement_of, announcing_faults
 from pmmux.backends.backend import Backend
 from pmmux.config import values
 from pmmux.config.options import Option
@@ -33,10 +34,11 @@ class PassBackend(Backend):
         self.health_target = self._target
         self._connector = services.connector
         self._datagrams = services.datagrams
-        # Where the express lane may go: a plain address.
+        self.announcement = announcement_of(spec.options)
+        # Where the express lane may go: a plain address, with nothing to be said first.
         self.express_target = (
             None
-            if self._target.unix_path is not None
+            if self._target.unix_path is not None or self.announcement is not None
             else literal_address(self._target.host, self._target.port)
         )
         self._timeout_seconds: float = spec.options.get("connect-timeout") or services.connect_seconds
@@ -44,6 +46,11 @@ class PassBackend(Backend):
     async def connect(self, connection: Connection) -> PreviewTransport:
         """Connect to the target."""
         stream: PreviewTransport = await self._connector.connect(self._target, self._timeout_seconds)
+        if self.announcement is not None:
+            header = self.announcement.octets_for(
+                connection.client, connection.properties, connection.identifier
+            )
+            stream.transport.write(header)
         return stream
 
     async def open_session(
@@ -86,6 +93,7 @@ class PassProtocol:
             "a duration",
             description="How long connecting may take; the global `connect-timeout` where absent.",
         ),
+        *ANNOUNCING_OPTIONS,
     )
 
     def validate(self, spec: BackendSpec) -> Sequence[Fault]:
@@ -94,11 +102,11 @@ class PassProtocol:
         pair = [name for name in ("target.ip", "target.port") if options.get(name) is not None]
         if options.get("target") is not None:
             if not pair:
-                return ()
+                return announcing_faults(options)
             where = options.where(OptionKey(pair[0]))
             return (Fault(where, f"target says it already; {pair[0]} must not be there too"),)
         if len(pair) == len(("ip", "port")):
-            return ()
+            return announcing_faults(options)
         missing = "target" if not pair else "target.port" if pair == ["target.ip"] else "target.ip"
         return (Fault(options.location, f"{missing} is missing", "host:port, [v6]:port or unix:path"),)
 

@@ -19,7 +19,7 @@ from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.connection import Connection
-from pmmux.errors import OUTCOME_NEGOTIATION_FAILED, Fault, RouteError
+from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_NEGOTIATION_FAILED, Fault, RouteError
 from pmmux.interfaces import INegotiator
 from pmmux.model import Address, Client, OptionKey
 from pmmux.transport.timeouts import TimeoutQueue
@@ -265,6 +265,8 @@ class ProxyProtocolNegotiator:
         timeout = None
         try:
             while isinstance(found := read_proxy_header(preview.octets), Incomplete):
+                if preview.ended and not preview.size:
+                    raise RouteError(OUTCOME_CLIENT_GONE, "the client said nothing and closed")
                 if preview.final or found.octets_needed > preview.limit_octets:
                     is_certain = is_proxy_header(preview.octets)
                     return Malformed("it is cut off, or too long") if is_certain else None
@@ -278,7 +280,7 @@ class ProxyProtocolNegotiator:
 
 
 def policy_of(listener: ListenerSpec) -> ProxyProtocolPolicy | None:
-    """The policy of C{listener}, for connections and datagrams alike; C{None} where headers are nothing special."""
+    """The policy of C{listener}, for connections and datagrams alike; C{None} where there is none."""
     mode = listener.options.get("proxy-protocol") or IGNORE
     if mode == IGNORE:
         return None

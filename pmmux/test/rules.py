@@ -20,13 +20,15 @@ PROBE_NAMES = tuple(probe.name for probe in PROBES)
 
 HELLO = client_hello("shop.example.org")
 REQUEST = b"GET /Shop?x=1 HTTP/1.1\r\nHost: Shop.example.org\r\nX-Kind: One\r\n\r\nbody"
+#: With a session id that is too long: a fault that shows when all of it is there.
+BROKEN_HELLO = HELLO[:43] + b"\xc8" + HELLO[44:]
 #: What clients say first; some of it broken.
 SAYINGS: tuple[bytes, ...] = (
     HELLO,
     client_hello("a.example.org"),
     client_hello("SHOP.example.org."),
     client_hello(None),
-    HELLO[:9] + b"\xff" + HELLO[10:],
+    BROKEN_HELLO,
     HELLO[:-7],
     b"\x16\x03\x01\x00\x00" + HELLO,
     b"\x16\x03\x01\x00\x05\x02aaaa",

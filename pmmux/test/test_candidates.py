@@ -14,7 +14,7 @@ from pmmux.members import Member
 from pmmux.model import RouteTrace, Status, Step
 from pmmux.test.doubles import make_inspection, make_member, run_now
 from pmmux.test.hellos import client_hello
-from pmmux.test.rules import PROBE_NAMES, PROBES
+from pmmux.test.rules import BROKEN_HELLO, PROBE_NAMES, PROBES
 
 
 class CandidatesTests(SynchronousTestCase):
@@ -77,11 +77,11 @@ class CandidatesTests(SynchronousTestCase):
             make_member("ssh", {"detect": "ssh"}, PROBE_NAMES),
         )
         asked = Deferred.fromCoroutine(anext(candidates))
-        for octet in b"SH-2.0":
+        for octet in b"SH-2.":
             self.assertNoResult(asked)
             self.assertEqual(self.trace.octets_needed, inspection.preview.size + 1)
             inspection.preview.feed(bytes((octet,)))
-        inspection.preview.feed(b"-")
+        inspection.preview.feed(b"0-x\r\n")
         self.assertEqual(self.successResultOf(asked).name, "ssh")
         self.assertEqual(self.trace.octets_needed, 0)
 
@@ -95,7 +95,7 @@ class CandidatesTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked).name, "any")
 
     def test_a_fault_ends_it(self) -> None:
-        inspection = make_inspection(b"\x16\x03\x01\x00\x05\x02aaaa", probes=PROBES)
+        inspection = make_inspection(BROKEN_HELLO, probes=PROBES)
         candidates = self.make(
             inspection, make_member("named", {"sni": "a.b"}, PROBE_NAMES), make_member("any")
         )
@@ -105,7 +105,7 @@ class CandidatesTests(SynchronousTestCase):
         self.assertEqual(self.trace.steps[-1].verdict, "malformed")
 
     def test_a_fault_nobody_asks_about_is_none(self) -> None:
-        inspection = make_inspection(b"\x16\x03\x01\x00\x05\x02aaaa", probes=PROBES)
+        inspection = make_inspection(BROKEN_HELLO, probes=PROBES)
         candidates = self.make(inspection, make_member("any"))
         self.assertEqual(run_now(anext(candidates)).name, "any")
 

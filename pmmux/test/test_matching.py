@@ -19,6 +19,7 @@ from pmmux.probes.ssh import probe as ssh
 from pmmux.probes.tls import probe as tls
 from pmmux.test.doubles import make_client, make_condition, make_inspection, read_options
 from pmmux.test.hellos import client_hello
+from pmmux.test.rules import BROKEN_HELLO
 
 PROBES = (tls, http, ssh)
 NAMES = tuple(probe.name for probe in PROBES)
@@ -387,7 +388,7 @@ class AllOfTests(MatchingCase):
 class FaultTests(MatchingCase):
     """What begins as TLS and is broken is taken by no rule that has to do with it, negated or not."""
 
-    broken = client_hello()[:9] + b"\xff" + client_hello()[10:]
+    broken = BROKEN_HELLO
 
     def fault_of(self, written: Mapping[str, str], *chunks: bytes) -> str | None:
         return self.expect(False, written, *chunks).fault

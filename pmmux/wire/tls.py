@@ -140,11 +140,14 @@ def _reassemble(octets: bytes) -> ClientHello | Malformed | Incomplete | None:
     total = len(octets)
     if not _may_begin_record(octets[:RECORD_HEADER_OCTETS]):
         return None
-    if total > RECORD_HEADER_OCTETS:
+    if total < RECORD_HEADER_OCTETS:
+        return Incomplete(total + 1, False)
+    # A length that is wrong is so whatever follows it.
+    if _is_record_length(octets[3] << 8 | octets[4]):
+        if total == RECORD_HEADER_OCTETS:
+            return Incomplete(total + 1, False)
         if octets[RECORD_HEADER_OCTETS] != HANDSHAKE_CLIENT_HELLO:
             return None
-    elif total < RECORD_HEADER_OCTETS or _is_record_length(octets[3] << 8 | octets[4]):
-        return Incomplete(total + 1, False)
     message = bytearray()
     wanted = HANDSHAKE_HEADER_OCTETS
     at = 0
