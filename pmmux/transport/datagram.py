@@ -27,7 +27,7 @@ from pmmux.transport.sockets import address_of
 # The largest payload is 65,507 octets over IPv4 and 65,527 over IPv6.
 DATAGRAM_LIMIT_OCTETS = 65536
 RECEIVES_PER_TURN = 64
-REPLIES_PER_TURN = int(__import__('os').environ.get('RPT','16'))
+REPLIES_PER_TURN = 16
 # How many addresses of ours get a socket each; the others share that of the wildcard.
 SOCKETS_BESIDE_LIMIT = 64
 PORTS_LIMIT = 1024
