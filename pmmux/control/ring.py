@@ -17,7 +17,8 @@ from pmmux.model import RouteTrace
 
 DEFAULT_CAPACITY = 1000
 
-RouteRecord = tuple[AccessRecord, RouteTrace]
+# The trace may also be one that has C{expand()}, which makes the L{RouteTrace}.
+RouteRecord = tuple[AccessRecord, Any]
 Follower = Callable[[RouteRecord], None]
 
 
@@ -56,8 +57,9 @@ class TraceRing:
         return end
 
 
-def describe_route(access: AccessRecord, trace: RouteTrace) -> dict[str, Any]:
+def describe_route(record: RouteRecord) -> dict[str, Any]:
     """One route, finished or not, as JSON knows it."""
+    access, trace = record
     return {
         "id": access.connection_id,
         "time": access.time,
@@ -78,8 +80,13 @@ def describe_route(access: AccessRecord, trace: RouteTrace) -> dict[str, Any]:
     }
 
 
-def describe_trace(trace: RouteTrace) -> dict[str, Any]:
+def describe_trace(trace: Any) -> dict[str, Any]:
     """How it was decided, as JSON knows it."""
+    expand = getattr(trace, "expand", None)
+    return _describe_steps(trace if expand is None else expand())
+
+
+def _describe_steps(trace: RouteTrace) -> dict[str, Any]:
     return {
         "strategy": trace.strategy,
         "chosen": trace.chosen,

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from pmmux.config.values import Target
 from pmmux.control.connection import ControlConnection
-from pmmux.control.options import OFF
+from pmmux.config.steering_options import OFF
 from pmmux.control.sockets import UnixSocket, open_default, open_unix
 from pmmux.errors import ListenError
 from pmmux.transport.accepting import Acceptor, ConnectionLimit

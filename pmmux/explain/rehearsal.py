@@ -7,12 +7,12 @@ the same time-outs on another clock. What is left out is the connection to the u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from zope.interface import implementer
 from twisted.internet.interfaces import ITransport
+from zope.interface import implementer
 
 from pmmux import errors
 from pmmux.connection import Connection
@@ -73,7 +73,8 @@ class Rehearsal:
 
     @ivar client: as the router sees it; C{local} is the listener's where that is known.
     @ivar trace: with the outcome, as soon as there is one.
-    @ivar member: the backend it was routed to.
+    @ivar given: the properties there were before anything was inspected.
+    @ivar member: the backend it was routed to, as long as the flow is open.
     @ivar wanted_octets: how many octets it waited for when the capture ended; 0 where it did not wait.
     @ivar decided_at: in seconds after it began; C{None} while it is not.
     @ivar by_timeout: whether it was decided by the end of the time there is for detection.
@@ -86,6 +87,7 @@ class Rehearsal:
         self.listener = listener
         self.trace = RouteTrace()
         self.properties = Properties()
+        self.given: Mapping[str, str] = {}
         self.member: Member | None = None
         self.inspection: Inspection | None = None
         self.preview: Any = None
@@ -202,10 +204,11 @@ class ConnectionRehearsal(Rehearsal):
             self.flow.number, self.listener.name, self.client, self._stream, self.begun_at, self.properties
         )
         connection.trace = self.trace
-        if any(not hasattr(negotiator, "annotate") for negotiator in stage.negotiators):
+        negotiators = stage.negotiators(self.listener)
+        if any(not hasattr(negotiator, "annotate") for negotiator in negotiators):
             self._reason = errors.OUTCOME_NEGOTIATION_FAILED
             self._limit(bounds.negotiation_seconds, lambda: self._cancel(errors.OUTCOME_NEGOTIATION_FAILED))
-        connection = await self._proceed(0)(connection)
+        connection = await _proceed(negotiators, 0)(connection)
         for call in self._calls:
             if call.active():
                 call.cancel()
@@ -213,6 +216,7 @@ class ConnectionRehearsal(Rehearsal):
         self._stream = connection.stream
         self.preview = preview = connection.preview
         self.consumed_octets = self._stream.octets_read - preview.size
+        self.given = dict(self.properties)
         self.inspection = Inspection(
             self.client, self.properties, preview, stage.catalogues[self.client.transport]
         )
@@ -230,16 +234,16 @@ class ConnectionRehearsal(Rehearsal):
         if self._stream.lost is not None:
             raise RouteError(errors.OUTCOME_CLIENT_GONE, "the client closed before it was routed") from None
 
-    def _proceed(self, position: int) -> Callable[[Connection], Any]:
-        negotiators = self.stage.negotiators
 
-        async def proceed(connection: Connection) -> Connection:
-            if position == len(negotiators):
-                return connection
-            result: Connection = await negotiators[position].negotiate(connection, self._proceed(position + 1))
-            return result
+def _proceed(negotiators: Sequence[Any], position: int) -> Callable[[Connection], Any]:
+    async def proceed(connection: Connection) -> Connection:
+        if position == len(negotiators):
+            return connection
+        following = _proceed(negotiators, position + 1)
+        result: Connection = await negotiators[position].negotiate(connection, following)
+        return result
 
-        return proceed
+    return proceed
 
 
 class DatagramRehearsal(Rehearsal):
@@ -267,6 +271,7 @@ class DatagramRehearsal(Rehearsal):
         if not can_be_answered(remote.host, remote.port):
             raise RouteError(OUTCOME_SOURCE_REFUSED, "nothing can be sent to where it came from")
         self.properties.join(SocketProperties(self.client, self.listener.name))
+        self.given = dict(self.properties)
         self.inspection = inspection = DatagramInspection(
             self.client, self.properties, self.preview, stage.catalogues["udp"]
         )

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 from twisted.internet.task import Clock
 from zope.interface import directlyProvides, providedBy
 
@@ -26,6 +26,8 @@ from pmmux.router import Router
 
 # Time is never turned by less, so that rounding cannot make it stand still.
 SHORTEST_TURN_SECONDS = 1e-6
+# What a client says within TLS cannot be read from outside.
+NOT_PLAYED = frozenset({"tls"})
 
 
 class StandIn:
@@ -38,6 +40,7 @@ class StandIn:
         self.tier: PriorityTier = backend.tier
         self.weight: int = backend.weight
         self.condition = noted(backend.condition, backend.name, notes)
+        self.plain_condition = backend.condition
         directlyProvides(self, providedBy(backend))
 
     def start(self) -> None:
@@ -62,7 +65,6 @@ class Stage:
     See the module.
 
     @ivar router: plays the flows of a capture one beside the other, so that what it has routed counts.
-    @ivar understudy: another of the same, for asking how many octets a decision needs.
     @ivar catalogues: the probes, by transport.
     @ivar not_for_datagrams: the names of the backends that take connections only.
     """
@@ -82,18 +84,17 @@ class Stage:
         self.catalogues: Mapping[str, ProbeCatalogue] = {
             transport: ProbeCatalogue(registry.probes(transport)) for transport in ("tcp", "udp")
         }
-        self.negotiators = tuple(registry.get(INegotiator, name) for name in option("negotiators"))
-        self._services = Services(
-            reactor=self.clock,
-            data_path=None,
-            connector=None,
-            registry=registry,
-            reporter=MetricReporter(),
-            connect_seconds=option("connect-timeout"),
-        )
+        # There is neither a data path nor a connector: nothing is ever reached.
+        absent: dict[str, Any] = {each.name: None for each in fields(Services)}
+        present = {
+            "reactor": self.clock,
+            "registry": registry,
+            "reporter": MetricReporter(),
+            "connect_seconds": option("connect-timeout"),
+        }
+        self._services = Services(**(absent | present))
         backends = [self._make(spec) for spec in settings.backends]
         self.router = self._make_router(backends)
-        self.understudy = self._make_router(backends)
         self.not_for_datagrams = frozenset(
             backend.name for backend in backends if not self._takes_datagrams(backend)
         )
@@ -108,6 +109,17 @@ class Stage:
             if spec.transport == transport and (spec.listen if name is None else spec.name == name):
                 return spec
         return None
+
+    def negotiators(self, listener: ListenerSpec) -> list[Any]:
+        """The chain of C{listener}, without those that cannot be played."""
+        chain = []
+        for name in self.settings.globals.get("negotiators"):
+            negotiator = self.registry.get(INegotiator, name)
+            make = getattr(negotiator, "for_listener", None)
+            own = negotiator if make is None else make(listener, self.settings, self._services)
+            if own is not None and name not in NOT_PLAYED:
+                chain.append(own)
+        return chain
 
     def turn_to(self, seconds: float) -> None:
         """Turn the clock to C{seconds}, stopping for each thing that is due on the way."""
@@ -124,6 +136,7 @@ class Stage:
 
     def _make_router(self, backends: list[Any]) -> Router:
         strategy = self.registry.get(IRoutingStrategy, self.settings.globals.get("routing-strategy"))
+        # What a strategy keeps belongs to one router.
         router = Router(copy.copy(strategy), MetricReporter())
         for backend in backends:
             start(_add(router, StandIn(backend, self.notes)))

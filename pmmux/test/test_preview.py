@@ -177,17 +177,19 @@ class PreviewTransportTests(StreamCase):
         verifyObject(IProtocol, stream)
         verifyObject(IHalfCloseableProtocol, stream)
 
-    def test_tells_that_it_is_open_with_what_was_preloaded(self) -> None:
+    def test_tells_that_it_is_open_with_what_was_read_before(self) -> None:
         seen: list[bytes] = []
-        stream = PreviewTransport(32, lambda opened: seen.append(opened.preview.octets))
-        stream.preload(b"early")
+        preview = Preview(32)
+        preview.feed(b"early")
+        stream = PreviewTransport(32, lambda opened: seen.append(opened.preview.octets), preview=preview)
         ClientTransport(self.clock).connect(stream)
         self.assertEqual(seen, [b"early"])
         self.assertEqual(stream.octets_read, 5)
 
-    def test_preload_up_to_the_limit_pauses(self) -> None:
-        stream = PreviewTransport(4, lambda opened: None)
-        stream.preload(b"early")
+    def test_what_was_read_before_up_to_the_limit_pauses(self) -> None:
+        preview = Preview(4)
+        preview.feed(b"early")
+        stream = PreviewTransport(4, lambda opened: None, preview=preview)
         transport = ClientTransport(self.clock)
         transport.connect(stream)
         self.assertFalse(transport.is_reading)

@@ -60,14 +60,19 @@ class TimeoutQueue:
         self._call = None
         now = self._clock.seconds()
         queue = self._queue
-        while queue and (queue[0].expire is None or queue[0].due_at <= now):
-            expire = queue[0].expire
-            queue.popleft().expire = None
-            if expire is not None:
-                self._live -= 1
-                expire()
-        if queue and self._call is None:
-            self._call = self._clock.callLater(max(0.0, queue[0].due_at - now), self._expire_due)
+        try:
+            while queue and (queue[0].expire is None or queue[0].due_at <= now):
+                expire = queue[0].expire
+                queue.popleft().expire = None
+                if expire is not None:
+                    self._live -= 1
+                    expire()
+        finally:  # where one of them fails the others are due all the same
+            if queue:
+                if self._call is not None:
+                    # For one that was added meanwhile; it is not the next to be due.
+                    self._call.cancel()
+                self._call = self._clock.callLater(max(0.0, queue[0].due_at - now), self._expire_due)
 
 
 class Progressing(Protocol):
@@ -177,10 +182,12 @@ class ProgressWheel:
             self.change(item, limit_seconds)
         until = self._slot_at(now)
         while self._next_slot <= until:
-            slot = self._next_slot
+            watches = self._slots.get(self._next_slot, [])
+            while watches:
+                # Taken out first: where one fails, the next turn goes on with the others.
+                self._look(watches.pop(), now)
+            self._slots.pop(self._next_slot, None)
             self._next_slot += 1
-            for watch in self._slots.pop(slot, ()):
-                self._look(watch, now)
 
     def _look(self, watch: _Watch, now: float) -> None:
         item = watch.item

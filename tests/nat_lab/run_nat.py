@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -117,17 +116,11 @@ def main() -> None:
         began = reactor.seconds()
 
         def finish(_: object) -> None:
-            sockets = [
-                reader for reader in reactor.getReaders() if getattr(reader, "socket", None) is not None
-                and getattr(reader, "type", socket.SOCK_DGRAM) != socket.SOCK_STREAM
-            ]  # fmt: skip
-            say(
-                "stopped",
-                seconds=reactor.seconds() - began,
-                timers=[str(call) for call in reactor.getDelayedCalls()],
-                sockets=[repr(one) for one in sockets if "nat" in repr(one)],
-            )
-            reactor.stop()
+            # First, since nobody may be there to read what we say.
+            reactor.callLater(0, reactor.stop)
+            timers = [str(call) for call in reactor.getDelayedCalls() if call.func != reactor.stop]
+            sockets = [repr(reader) for reader in reactor.getReaders() if "pmmux.nat" in repr(reader)]
+            say("stopped", seconds=reactor.seconds() - began, timers=timers, sockets=sockets)
 
         service.stop().addBoth(finish)
 

@@ -1,0 +1,1 @@
+"""The built-in commands: each module has its C{commands}."""
