@@ -10,9 +10,11 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 import pmmux.backends
+import pmmux.control.commands
 import pmmux.negotiators
 import pmmux.probes
 import pmmux.strategies
+from pmmux.control.interfaces import ICommand
 from pmmux.datagrams.options import BACKEND_OPTIONS, LISTENER_OPTIONS
 from pmmux.interfaces import IExtension
 from pmmux.registry import BUILTIN_EXTENSION, Registry
@@ -41,6 +43,9 @@ class BuiltinExtension:
                 add_options(registry)
         for protocol in _collect(pmmux.backends, "protocol"):
             registry.add_backend_protocol(protocol)
+        for commands in _collect(pmmux.control.commands, "commands"):
+            for command in commands:
+                registry.register(ICommand, command, command.name)
         registry.add_options("listener", LISTENER_OPTIONS)
         registry.add_options("backend", BACKEND_OPTIONS)
 

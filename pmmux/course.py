@@ -178,7 +178,7 @@ class Course:
         if first_octet_timeout is not None:
             self._keep_time(first_octet_timeout)
         if stream.preview.size == 0 and services.must_hear_first() and not stream.preview.final:
-            stream.begin_with_octets(self._begin)
+            stream.begin_with_octets(self._begin_with_octets)
             if self._detect_timeout is None:
                 self._detect_timeout = services.first_octet_timeouts.add(self._begin_in_silence)
         else:
@@ -196,6 +196,12 @@ class Course:
         if deferred is not None:
             self._deferred = deferred
             self._arm()
+
+    def _begin_with_octets(self) -> None:
+        timeout, self._detect_timeout = self._detect_timeout, None
+        if timeout is not None:
+            self._keep_time(timeout)
+        self._begin()
 
     def _begin_in_silence(self) -> None:
         self._detect_timeout = None
@@ -289,6 +295,9 @@ class Course:
                 if not attempts_left:
                     raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
                 excluded.add(member.name)
+                if not connection.preview.final:
+                    # The next one may need to see more.
+                    connection.stream.resume()
 
     async def _open(self, member: Member) -> None:
         services = self._services
@@ -370,20 +379,27 @@ class Course:
     # Time-outs. Nothing is armed until the coroutine first waits.
 
     def _enter_phase(self, queue: TimeoutQueue) -> None:
-        self._leave_phase()
+        # What is left of the time for the first octets is the time for the rest.
+        self._cancel_timeout()
         self._queue = queue
         if self._deferred is not None:
             self._arm()
 
     def _leave_phase(self) -> None:
+        self._cancel_timeout()
+        if self._detect_timeout is not None:
+            services = self._services
+            # Before the first phase it is the first octets that are waited for.
+            queue = services.first_octet_timeouts if self._queue is None else services.detect_timeouts
+            queue.cancel(self._detect_timeout)
+            self._detect_timeout = None
+        self._queue = None
+
+    def _cancel_timeout(self) -> None:
         if self._timeout is not None:
             assert self._queue is not None
             self._queue.cancel(self._timeout)
             self._timeout = None
-        if self._detect_timeout is not None:
-            self._services.detect_timeouts.cancel(self._detect_timeout)
-            self._detect_timeout = None
-        self._queue = None
 
     def _arm(self) -> None:
         services = self._services

@@ -11,7 +11,14 @@ from pmmux.candidates import Candidates
 from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_NO_BACKEND, RouteError
 from pmmux.inspection import Inspection
 from pmmux.members import Member, MemberIndex
+from pmmux.metrics.catalogue import (
+    BACKEND_CONNECTION_ACCEPTED,
+    BACKEND_CONNECTION_CLOSED,
+    BACKEND_CONNECTIONS_ACTIVE,
+)
 from pmmux.model import BackendInfo, RouteTrace, Status
+
+_SET_ASIDE = frozenset({Status.DRAINING, Status.STOPPED})
 
 
 class Router:
@@ -32,6 +39,7 @@ class Router:
         self._members: list[Member] = []
         self._index: MemberIndex | None = None
         self._draining: dict[int, tuple[Member, Callable[[], None]]] = {}
+        self._watchers: tuple[Callable[[str, Member], None], ...] = ()
 
     async def select(
         self, inspection: Inspection, trace: RouteTrace, exclude: Set[str] = frozenset()
@@ -95,18 +103,40 @@ class Router:
         """All that may be offered, as values, in definition order."""
         return tuple(member.info() for member in self._members)
 
-    async def add(self, backend: Any) -> Member:
+    def retiring(self) -> tuple[Member, ...]:
+        """Those that were removed or replaced, and whose connections have not all ended."""
+        return tuple(member for member, _ in self._draining.values())
+
+    def watch(self, watcher: Callable[[str, Member], None]) -> Callable[[], None]:
         """
-        Start C{backend} and offer it after the others.
+        Call C{watcher} with C{"added"} or C{"removed"} and the member, from now on: for a replacement
+        both; for a member that is disabled and enabled again, too.
+
+        @return: what ends that.
+        """
+        self._watchers = (*self._watchers, watcher)
+
+        def end() -> None:
+            self._watchers = tuple(each for each in self._watchers if each is not watcher)
+
+        return end
+
+    async def add(self, backend: Any, before: str | None = None) -> Member:
+        """
+        Start C{backend} and offer it after the others, or before the one of that name.
 
         @raises ValueError: there is one of that name.
+        @raises KeyError: there is none to put it before.
         """
         if self.member(backend.name) is not None:
             raise ValueError(f"there is a backend {backend.name!r} already")
         await maybeDeferred(backend.start)
         member = Member(backend)
-        self._members.append(member)
+        place = len(self._members) if before is None else self._members.index(self._find(before))
+        self._members.insert(place, member)
+        self._measure(member)
         self._changed("backend.added", member)
+        self._tell("added", member)
         return member
 
     async def replace(self, backend: Any) -> Member:
@@ -119,7 +149,10 @@ class Router:
         await maybeDeferred(backend.start)
         member = Member(backend)
         self._members[self._members.index(old)] = member
+        self._measure(member)
         self._changed("backend.replaced", member)
+        self._tell("removed", old)
+        self._tell("added", member)
         Deferred.fromCoroutine(self._retire(old))
         return member
 
@@ -132,7 +165,41 @@ class Router:
         member = self._find(name)
         self._members.remove(member)
         self._changed("backend.removed", member)
+        self._tell("removed", member)
         await self._retire(member)
+
+    def drain(self, name: str) -> None:
+        """
+        Offer the backend C{name} no more, until it is enabled; its connections live on.
+
+        @raises KeyError: there is none of that name.
+        """
+        self._set_aside(name, Status.DRAINING)
+
+    def disable(self, name: str) -> None:
+        """
+        As L{drain}, and watch over its health no more.
+
+        @raises KeyError: there is none of that name.
+        """
+        self._tell("removed", self._set_aside(name, Status.STOPPED))
+
+    def enable(self, name: str) -> None:
+        """
+        Offer the backend C{name} again; what was known of its health is forgotten.
+
+        @raises KeyError: there is none of that name.
+        """
+        if self._find(name).status in _SET_ASIDE:
+            member = self._set_aside(name, Status.UNKNOWN)
+            self._tell("removed", member)
+            self._tell("added", member)
+
+    def _set_aside(self, name: str, status: Status) -> Member:
+        member = self._find(name)
+        before, member.status = member.status, status
+        self._reporter.event("backend.status", backend=name, status=status.value, before=before.value)
+        return member
 
     async def stop(self) -> None:
         """Stop every backend, whatever is still open."""
@@ -150,6 +217,8 @@ class Router:
             await ended
         member.status = Status.STOPPED
         await maybeDeferred(member.backend.stop)
+        if self.member(member.name) is None:
+            self._reporter.forget(backend=member.name)
 
     def _find(self, name: str) -> Member:
         member = self.member(name)
@@ -160,3 +229,14 @@ class Router:
     def _changed(self, event: str, member: Member) -> None:
         self._index = None
         self._reporter.event(event, backend=member.name, protocol=member.backend.spec.protocol)
+
+    def _tell(self, event: str, member: Member) -> None:
+        for watcher in self._watchers:
+            watcher(event, member)
+
+    def _measure(self, member: Member) -> None:
+        # Read off what routing counts anyway, when somebody collects.
+        reporter, name = self._reporter, member.name
+        reporter.gauge(BACKEND_CONNECTIONS_ACTIVE, lambda: member.active, backend=name)
+        reporter.counter(BACKEND_CONNECTION_ACCEPTED, lambda: member.routed, backend=name)
+        reporter.counter(BACKEND_CONNECTION_CLOSED, lambda: member.routed - member.active, backend=name)

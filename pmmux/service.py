@@ -6,12 +6,15 @@ import os
 import select
 from typing import Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import IProcess, MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pmmux.access import AccessLog
 from pmmux.config.settings import ListenerSpec, Settings
+from pmmux.control.feed import EventFeed
+from pmmux.control.ring import TraceRing
+from pmmux.control.server import ControlServer
 from pmmux.course import Course, CourseServices, CourseSettings
 from pmmux.datagrams.log_budget import LogBudget
 from pmmux.datagrams.services import DatagramServices, DatagramSettings
@@ -56,6 +59,9 @@ class PmmuxService(MultiService):
         self._reactor = reactor
         self._observer = observer
         self._access = AccessLog()
+        self.feed = EventFeed()
+        self.ring = TraceRing(settings.globals.get("trace-length"))
+        self.control = ControlServer(reactor, self, settings.globals)
         option = settings.globals.get
         self.data_path: Any = registry.get(IDataPath) or self._make_data_path()
         self.wiring = Services(
@@ -87,12 +93,24 @@ class PmmuxService(MultiService):
     def open(self) -> list[ListenError]:
         """Open every listener's sockets. @return: every fault; empty where all are open."""
         specs = [spec for spec in self.settings.listeners if spec.listen]
-        return self.multiplexer.open(specs)
+        return [*self.multiplexer.open(specs), *self.control.open(os.environ)]
+
+    @property
+    def observer(self) -> LineObserver | None:
+        """What writes the log; C{None} where that is left to twistd."""
+        return self._observer
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd gives the application here, before it begins logging."""
         install(parent, self._observer)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """Called before twistd becomes the user it was told to be."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        process = IProcess(self.parent, None)
+        if process is not None:
+            self.control.give_to(process.uid, process.gid)
 
     def startService(self) -> None:
         """Start the backends, then accept."""
@@ -100,6 +118,7 @@ class PmmuxService(MultiService):
         if self._observer is not None:
             self._observer.output.start_buffering(self._reactor)
         self._start_metrics()
+        self.control.start()
         Deferred.fromCoroutine(self._start()).addErrback(
             lambda failure: self.log.failure("cannot start", failure)
         )
@@ -122,6 +141,7 @@ class PmmuxService(MultiService):
 
     async def _stop(self) -> None:
         await self.multiplexer.stop(self.settings.globals.get("drain-timeout"))
+        self.control.stop()
         await self.router.stop()
         self.reporter.stop()
         stopped = super().stopService()  # type: ignore[no-untyped-call]
@@ -198,6 +218,7 @@ class PmmuxService(MultiService):
 
     def _start_metrics(self) -> None:
         option = self.settings.globals.get
+        self.reporter.add_sink(self.feed)
         if option("log-metrics"):
             self.reporter.add_sink(LogSink(self._reactor, option("metrics-interval")))
         for _, sink in self.registry.all(IMetricSink):
@@ -209,7 +230,10 @@ class PmmuxService(MultiService):
         self._ingress.add(record.octets_from_client)
         self._egress.add(record.octets_from_upstream)
         self._access.write(record)
+        self.ring.add((record, course.trace if isinstance(course, Session) else course.connection.trace))
 
     def _log_datagrams(self, session: DatagramSession, outcome: str) -> None:
         if self._datagram_budget.allows():
-            self._access.write(session.record(outcome))
+            record = session.record(outcome)
+            self._access.write(record)
+            self.ring.add((record, session.trace))

@@ -131,7 +131,8 @@ target = 127.0.0.1:{self.exim_port}
             {"http", "http2", "ssh", "postgresql", "redis", "mail", "one.example.org", "two.example.org"},
         )
         self.assertEqual(pmmux.stop(), 0)
-        self.assertEqual(set(pmmux.outcomes()), {"closed"})
+        # Some clients close before they have read what the server said last.
+        self.assertLessEqual(set(pmmux.outcomes()), {"closed", "reset-by-client"})
 
     def curl(self, pmmux: Pmmux, *arguments: str) -> bytes:
         program = find_program("curl")

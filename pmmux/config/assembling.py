@@ -73,6 +73,9 @@ def _check_globals(section: DraftSection, schema: Schema, faults: FaultList) -> 
     found = check_section(section, options, faults, known)
     if found.get("mux-only") and found.get("portmap-only"):
         faults.add(found.where(OptionKey("portmap-only")), "excludes mux-only")
+    if found.get("control-listen") is not None and not found.get("control-token"):
+        place = found.where(OptionKey("control-listen"))
+        faults.add(place, "needs a control-token", "control-token = a secret of 16 characters or more")
     lead, lifetime = found.get("port-map-renewal-lead"), found.get("port-map-lifetime")
     if lead is not None and lifetime is not None and lead >= lifetime:
         place = found.where(OptionKey("port-map-renewal-lead"))

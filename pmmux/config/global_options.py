@@ -6,6 +6,7 @@ from pmmux.config import values
 from pmmux.config.draft import PMMUX
 from pmmux.config.grammar import BACKEND_FORM, HEALTH_CHECK_FORM, PORT_BINDING_FORM
 from pmmux.config.options import Option, SectionSchema
+from pmmux.config.steering_options import STEERING_OPTIONS
 
 PORT_BINDINGS = "port-bindings"
 BACKENDS = "backends"
@@ -223,6 +224,7 @@ PMMUX_SECTION = SectionSchema(
         *_LIMITS,
         *_LOGGING,
         *_PORT_MAPPING,
+        *STEERING_OPTIONS,
         _compact_list(PORT_BINDINGS, PORT_BINDING_FORM),
         _compact_list(BACKENDS, BACKEND_FORM),
         _compact_list(HEALTH_CHECKS, HEALTH_CHECK_FORM),

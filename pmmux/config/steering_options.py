@@ -47,7 +47,7 @@ def token(text: str) -> str:
     return text
 
 
-CONTROL_OPTIONS = (
+STEERING_OPTIONS = (
     Option(
         "control-socket",
         socket_place,

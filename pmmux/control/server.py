@@ -128,18 +128,18 @@ class ControlServer:
         factory.noisy = False
 
         def accepted(opened: Any, _: Any) -> None:
+            if token is None and not _is_allowed(opened):
+                self.log.warn("a control connection of another user was refused")
+                opened.close()
+                return
+            made = factory.made = ControlConnection(self._service, self._reactor, token, self._finished)
             self._limit.take()
+            self._connections.add(made)
             try:
-                if token is None and not _is_allowed(opened):
-                    self.log.warn("a control connection of another user was refused")
-                    self._limit.give_back()
-                    return
-                factory.made = ControlConnection(self._service, self._reactor, token, self._finished)
-                self._connections.add(factory.made)
                 opened.setblocking(False)
                 self._reactor.adoptStreamConnection(opened.fileno(), listening.family, factory)
             except OSError as error:
-                self._finished(factory.made)
+                self._finished(made)
                 self.log.info("a control connection was lost: {error}", error=str(error))
             finally:
                 # The reactor has a descriptor of its own.

@@ -53,23 +53,25 @@ class Sample:
 
 class Counter:
     """
-    A number that only grows.
+    A number that only grows: added to, or asked for when it is collected.
 
     @ivar value: may also be added to directly.
+    @ivar callback: gives the value when it is collected; C{None} where it is added to.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("callback", "value")
 
     def __init__(self) -> None:
         self.value: Number = 0
+        self.callback: Callable[[], Number] | None = None
 
     def add(self, n: Number = 1) -> None:
         """Add C{n}, which is not negative."""
         self.value += n
 
     def read(self) -> Number:
-        """The value now."""
-        return self.value
+        """The value now. Raises what the callback raises."""
+        return self.value if self.callback is None else self.callback()
 
 
 class Gauge:

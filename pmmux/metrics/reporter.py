@@ -72,13 +72,17 @@ class MetricReporter:
         if family.metric != metric:
             raise ValueError(f"metric {metric.name!r} is registered already, as {family.metric}")
 
-    def counter(self, name: str, /, **labels: str) -> Counter:
+    def counter(self, name: str, callback: Callable[[], Number] | None = None, /, **labels: str) -> Counter:
         """
         The counter C{name} with C{labels}: always the same one.
 
+        @param callback: asked for the value whenever it is collected, from now on.
         @raises ValueError: there is no counter of that name.
         """
-        return self._instrument(Counter, COUNTER, name, labels)
+        counter = self._instrument(Counter, COUNTER, name, labels)
+        if callback is not None:
+            counter.callback = callback
+        return counter
 
     def gauge(self, name: str, callback: Callable[[], Number] | None = None, /, **labels: str) -> Gauge:
         """

@@ -79,7 +79,7 @@ class FakeDatagramBackend:
     A backend with upstreams that the test drives.
 
     @ivar opened: its upstreams, in the order they were opened.
-    @ivar gate: where it is set, opening waits for it.
+    @ivar waits: whether opening waits, each for a Deferred of its own in C{gates}.
     @ivar refuses: whether opening fails.
     """
 
@@ -94,7 +94,8 @@ class FakeDatagramBackend:
         self.target = f"{name}.example:1"
         self.opened: list[FakeUpstream] = []
         self.clients: list[Any] = []
-        self.gate: Deferred[None] | None = None
+        self.waits = False
+        self.gates: list[Deferred[None]] = []
         self.refuses = False
 
     def start(self) -> None:
@@ -105,8 +106,9 @@ class FakeDatagramBackend:
 
     async def open_session(self, client: Any, peer: Any, address: Any = None) -> FakeUpstream:
         """Open one."""
-        if self.gate is not None:
-            await self.gate
+        if self.waits:
+            self.gates.append(Deferred())
+            await self.gates[-1]
         if self.refuses:
             raise UpstreamError(self.target, "refused")
         self.clients.append(client)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -122,12 +121,11 @@ class RoutingTests(SynchronousTestCase):
         """What arrives while the upstream is being opened is held, and sent in order."""
         world = World(any={})
         backend = world.backends["any"]
-        gate: Deferred[None] = Deferred()
-        backend.gate = gate
+        backend.waits = True
         for octets in (b"1", b"2", b"3"):
             world.client_sends(octets)
         self.assertEqual(backend.opened, [])
-        gate.callback(None)
+        backend.gates[0].callback(None)
         self.assertEqual(backend.last.received, [b"1", b"2", b"3"])
         world.table.close()
         self.assertEqual(world.clock.getDelayedCalls(), [])
@@ -135,7 +133,7 @@ class RoutingTests(SynchronousTestCase):
     def test_selection_timeout(self) -> None:
         """An upstream that is never found ends the session."""
         world = World(any={})
-        world.backends["any"].gate = Deferred()
+        world.backends["any"].waits = True
         world.client_sends(b"1")
         world.clock.pump([1.0] * 6)
         self.assertEqual(world.outcomes(), ["selection-timeout"])
@@ -309,7 +307,7 @@ class LimitTests(SynchronousTestCase):
     def test_held_octets(self) -> None:
         """What undecided sessions hold together is bounded: the oldest gives way."""
         world = World(any={})
-        world.backends["any"].gate = Deferred()
+        world.backends["any"].waits = True
         big = bytes(30000)
         for number in range(300):
             world.client_sends(big, (f"198.51.100.{number % 200 + 1}", 2000 + number))
@@ -321,11 +319,10 @@ class LimitTests(SynchronousTestCase):
     def test_held_per_session(self) -> None:
         """One session holds so many datagrams; the others are lost."""
         world = World(any={})
-        gate: Deferred[None] = Deferred()
-        world.backends["any"].gate = gate
+        world.backends["any"].waits = True
         for number in range(30):
             world.client_sends(b"%d" % number)
-        gate.callback(None)
+        world.backends["any"].gates[0].callback(None)
         self.assertEqual(len(world.backends["any"].last.received), 16)
         self.assertEqual(world.session().lost_datagrams, 14)
 

@@ -37,7 +37,6 @@ _V1_END = b"\r\n"
 _V1_UNKNOWN = "UNKNOWN"
 _V1_FAMILIES = {"TCP4": IPV4, "TCP6": IPV6}
 _V1_FIELDS = 6
-_V1_LEAST_OCTETS = len(V1_START) + len(_V1_UNKNOWN) + len(_V1_END)
 _SPACE, _DELETE = 0x20, 0x7F
 _HIGHEST_PORT = 65535
 _PORT_DIGITS = 5
@@ -132,7 +131,7 @@ def _read_v1(octets: bytes) -> ProxyHeader | Malformed | Incomplete:
     if end < 0:
         if len(octets) >= V1_LIMIT_OCTETS:
             return Malformed("a version 1 header without an end")
-        return Incomplete(max(len(octets) + 1, _V1_LEAST_OCTETS))
+        return Incomplete(len(octets) + 1)
     fields = line.decode("ascii").split(" ")
     length = end + len(_V1_END)
     if fields[1] == _V1_UNKNOWN:

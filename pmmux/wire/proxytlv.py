@@ -86,7 +86,8 @@ NO_FACTS = Facts()
 
 def _make_table() -> tuple[int, ...]:
     table = []
-    for value in range(_OCTET + 1):
+    for octet in range(_OCTET + 1):
+        value = octet
         for _ in range(_OCTET_BITS):
             value = value >> 1 ^ (_CASTAGNOLI if value & 1 else 0)
         table.append(value)

@@ -1,0 +1,283 @@
+"""The PROXY protocol, end to end: nginx as a real receiver, HAProxy as a real sender, and hostile ones."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pmmux.wire.proxyheader import ProxyHeader, read_proxy_header, write_v2
+from pmmux.wire.reading import Incomplete
+from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, find_program, read_all, read_exactly
+from tests.support.peers import Peer, echo
+from tests.support.process import Pmmux
+from tests.support.waiting import wait_for
+
+V1 = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
+V2 = write_v2(read_proxy_header(V1))
+REQUEST = b"GET /x HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"
+NGINX = """
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.log;
+events {{ worker_connections 100; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port} proxy_protocol;
+        location / {{
+            return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_port $request_uri";
+        }}
+    }}
+}}
+"""
+HAPROXY = """
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 10s
+    timeout server 10s
+frontend front
+    bind 127.0.0.1:{port}
+    unique-id-format %{{+X}}o\\ %ci-%cp
+    default_backend pmmux
+backend pmmux
+    server pmmux 127.0.0.1:{target} {options}
+"""
+
+
+def needs_program(name: str) -> Callable[[Any], Any]:
+    def mark(decorated: Any) -> Any:
+        if find_program(name) is None:
+            decorated.skip = f"missing: {name}"
+        return decorated
+
+    return mark
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def front(policy: str, trusted: str = "127.0.0.0/8") -> str:
+    return f"""
+[listener front]
+bind = 127.0.0.1
+port = ?
+proxy-protocol = {policy}
+{f"proxy-protocol-from = {trusted}" if trusted else ""}
+"""
+
+
+def backend(name: str, port: int, *lines: str) -> str:
+    return "\n".join((f"[backend {name}]", "protocol = pass", f"target = 127.0.0.1:{port}", *lines, ""))
+
+
+def read_header(sock: socket.socket) -> tuple[ProxyHeader, bytes]:
+    """The header, and what came with it."""
+    octets = b""
+    while isinstance(found := read_proxy_header(octets), Incomplete):
+        octets += sock.recv(65536)
+    assert isinstance(found, ProxyHeader), found
+    return found, octets[found.octets :]
+
+
+class InboundTests:
+    def start_echo(self, policy: str, trusted: str = "127.0.0.0/8", more: str = "") -> Pmmux:
+        return self.start(
+            "[pmmux]\ndetect-timeout = 1s\n"
+            + more
+            + front(policy, trusted)
+            + backend("echo", Peer(self, echo).port)
+        )
+
+    def say(self, pmmux: Pmmux, *chunks: bytes, pause: float = 0.0) -> socket.socket:
+        client = self.connect(pmmux)
+        for chunk in chunks:
+            client.sendall(chunk)
+            time.sleep(pause)
+        return client
+
+    def test_both_versions(self) -> None:
+        pmmux = self.start_echo("require")
+        for header in (V1, V2):
+            client = self.say(pmmux, header + b"hello")
+            self.assertEqual(read_exactly(client, 5), b"hello")
+            client.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(client), b"")
+        for line in pmmux.wait_finished(2):
+            self.assertEqual((line["client"], line["outcome"]), ("192.0.2.1:56324", "closed"))
+
+    def test_octet_by_octet(self) -> None:
+        pmmux = self.start_echo("require")
+        for header in (V1, V2):
+            client = self.say(pmmux, *(bytes((octet,)) for octet in header), b"hello", pause=0.002)
+            self.assertEqual(read_exactly(client, 5), b"hello")
+
+    def test_header_and_end_at_once(self) -> None:
+        pmmux = self.start_echo("use")
+        client = self.say(pmmux, V2 + b"bye")
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(read_all(client), b"bye")
+
+    def test_without_header(self) -> None:
+        self.assertEqual(read_exactly(self.say(self.start_echo("use"), b"hello"), 5), b"hello")
+        refused = self.start_echo("require")
+        self.assert_ended(self.say(refused, b"hello"))
+        (line,) = refused.wait_finished(1)
+        self.assertEqual(line["outcome"], "negotiation-failed")
+        self.assertIn("required", line["detail"])
+
+    def test_refused(self) -> None:
+        for pmmux in (self.start_echo("use", "192.0.2.0/24"), self.start_echo("reject", "")):
+            for octets in (V1 + b"x", V2 + b"x"):
+                self.assert_ended(self.say(pmmux, octets))
+            self.assertEqual(read_exactly(self.say(pmmux, b"hello"), 5), b"hello")
+            pmmux.wait_finished(2)
+            self.assertEqual(pmmux.outcomes(), {"negotiation-failed": 2})
+
+    def test_broken(self) -> None:
+        pmmux = self.start_echo("use")
+        for octets in (
+            V1[:-2] + b"\n",
+            b"PROXY " + b"x" * 200,
+            V2[:12] + b"\x21\x11\x00\x00",
+            V2[:12] + b"\x30",
+        ):
+            self.assert_ended(self.say(pmmux, octets))
+        pmmux.wait_finished(4)
+        self.assertEqual(pmmux.outcomes(), {"negotiation-failed": 4})
+
+    def test_stalled(self) -> None:
+        pmmux = self.start_echo("use")
+        started_at = time.monotonic()
+        client = self.say(pmmux, V2[:20])
+        self.assert_ended(client)
+        self.assertTrue(0.5 < time.monotonic() - started_at < 4)
+
+    def test_second_header_is_the_clients(self) -> None:
+        client = self.say(self.start_echo("use"), V1 + V2 + b"x")
+        self.assertEqual(read_exactly(client, len(V2) + 1), V2 + b"x")
+
+    def test_ignored(self) -> None:
+        self.assertEqual(read_exactly(self.say(self.start_echo("ignore", ""), V1), len(V1)), V1)
+
+    def test_matching_by_announced_address(self) -> None:
+        one, other = (
+            Peer(self, lambda sock: sock.sendall(b"one")),
+            Peer(self, lambda sock: sock.sendall(b"other")),
+        )
+        pmmux = self.start(
+            front("use")
+            + backend("one", one.port, "remote-ip = 192.0.2.1", "property[socket.peer-ip] = 127\\.0\\.0\\.1")
+            + backend("other", other.port)
+        )
+        self.assertEqual(read_all(self.say(pmmux, V1 + b"x")), b"one")
+        self.assertEqual(read_all(self.say(pmmux, b"x")), b"other")
+
+    @needs_program("haproxy")
+    def test_haproxy_sends(self) -> None:
+        for options in (
+            "send-proxy",
+            "send-proxy-v2",
+            "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority",
+        ):
+            pmmux = self.start_echo("require")
+            port = free_port()
+            config = self.directory / f"haproxy-{port}.cfg"
+            config.write_text(HAPROXY.format(port=port, target=pmmux.port, options=options))
+            self.spawn([find_program("haproxy"), "-db", "-f", str(config)])
+            wait_for(lambda port=port: accepts(port), "haproxy accepting")
+            client = self.connect(port)
+            client.sendall(b"hello")
+            self.assertEqual(read_exactly(client, 5), b"hello")
+            name = "{}:{}".format(*client.getsockname())
+            client.close()
+            wait_for(
+                lambda pmmux=pmmux, name=name: name in [line["client"] for line in pmmux.finished()], name
+            )
+
+
+class OutboundTests:
+    def test_header_comes_first(self) -> None:
+        for version in ("v1", "v2"):
+            listening = self.listen()
+            pmmux = self.start(
+                front("ignore", "") + backend("up", listening.getsockname()[1], f"send-proxy = {version}")
+            )
+            client = self.connect(pmmux)
+            client.sendall(b"hello")
+            upstream = self.accept(listening)
+            header, more = read_header(upstream)
+            self.assertEqual((header.source.host, header.source.port), client.getsockname())
+            self.assertEqual((header.destination.host, header.destination.port), client.getpeername())
+            self.assertEqual(more + read_exactly(upstream, 5 - len(more)), b"hello")
+            upstream.sendall(b"yes")
+            self.assertEqual(read_exactly(client, 3), b"yes")
+            client.shutdown(socket.SHUT_WR)
+            self.assertEqual(upstream.recv(1), b"")
+
+    def test_announced_client_is_told_on(self) -> None:
+        listening = self.listen()
+        more = ("send-proxy = v2", "send-proxy-tlv = unique-id, crc32c")
+        pmmux = self.start(front("require") + backend("up", listening.getsockname()[1], *more))
+        self.connect(pmmux).sendall(V1 + b"x")
+        header, _ = read_header(self.accept(listening))
+        self.assertEqual((header.source.host, header.source.port), ("192.0.2.1", 56324))
+        self.assertTrue(header.facts.unique_id)
+
+    @needs_program("nginx")
+    def test_nginx_receives(self) -> None:
+        port = free_port()
+        config = self.directory / "nginx.conf"
+        config.write_text(NGINX.format(directory=self.directory, port=port))
+        self.spawn([find_program("nginx"), "-c", str(config), "-p", str(self.directory)])
+        wait_for(lambda: accepts(port), "nginx accepting")
+        for lines in (
+            ("send-proxy = v1",),
+            ("send-proxy = v2",),
+            ("send-proxy = v2", "send-proxy-tlv = authority, alpn, ssl, unique-id, crc32c"),
+        ):
+            pmmux = self.start(front("ignore", "") + backend("nginx", port, *lines))
+            for _ in range(3):
+                client = self.connect(pmmux)
+                client.sendall(REQUEST)
+                body = read_all(client).partition(b"\r\n\r\n")[2].decode()
+                address, client_port = client.getsockname()
+                self.assertEqual(body, f"{address} {client_port} {pmmux.port} /x")
+
+
+class FastInboundTests(InboundTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableInboundTests(InboundTests, OnPortablePath, PmmuxCase):
+    pass
+
+
+class FastOutboundTests(OutboundTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableOutboundTests(OutboundTests, OnPortablePath, PmmuxCase):
+    pass
