@@ -175,14 +175,15 @@ class Course:
         services.total.add()
         stream = self.connection.stream
         stream.closed = self._stream_closed
-        if first_octet_timeout is not None:
-            self._keep_time(first_octet_timeout)
+        self._detect_timeout = first_octet_timeout
         if stream.preview.size == 0 and services.must_hear_first() and not stream.preview.final:
             stream.begin_with_octets(self._begin_with_octets)
-            if self._detect_timeout is None:
+            if first_octet_timeout is not None and first_octet_timeout.expire is not None:
+                first_octet_timeout.expire = self._begin_in_silence
+            else:
                 self._detect_timeout = services.first_octet_timeouts.add(self._begin_in_silence)
         else:
-            self._begin()
+            self._begin_with_octets()
 
     def _keep_time(self, timeout: Timeout) -> None:
         if self._services.silence_decides and timeout.expire is not None:

@@ -30,7 +30,7 @@ class ExpressTrace:
     __slots__ = ("chosen", "octets", "refused", "strategy", "target")
 
     def __init__(
-        self, strategy: str, refused: list[Member], chosen: Member, octets: int, target: str
+        self, strategy: str, refused: tuple[Member, ...], chosen: Member, octets: int, target: str
     ) -> None:
         self.strategy = strategy
         self.refused = refused
@@ -125,6 +125,7 @@ class ExpressLane:
         @param waiting: called with each arrival that has to be waited for.
         """
         self._services = services
+        self.poller = data_path.poller
         self._data_path = data_path
         self._preview_limit_octets = preview_limit_octets
         self._general = general
@@ -198,7 +199,7 @@ class ExpressLane:
             detected,
             properties.get("tls.sni", "") if detected == "tls" else "",
             properties.get("http.host", "") if detected == "http" else "",
-            ExpressTrace(services.router.strategy.name, refused, member, len(octets), backend.target),
+            ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets), backend.target),
         )
         services.router.opened(member)
         services.total.add()

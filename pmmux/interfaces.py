@@ -371,9 +371,21 @@ class IRelay(Interface):
 
 
 class INATDriver(Interface):
-    """One protocol to ask a gateway for port mappings."""
+    """
+    One protocol to ask gateways for port mappings; one object for the whole process.
+    """
 
-    name = Attribute("C{'pcp'}, C{'pmp'}, C{'upnp'} …")
+    name = Attribute("Its name in C{protocol = …} of C{[nat]} and in reports: C{'pcp'}.")
+    families = Attribute("A tuple of C{4} and/or C{6}: the versions of IP it is for.")
+
+    def open(context: Any) -> Any:
+        """
+        Called each time a gateway was found, before any request.
+
+        @param context: L{pmmux.nat.mapping.DriverContext}
+        @return: a L{pmmux.nat.interfaces.INATClient}.
+        @raises pmmux.nat.mapping.NATUnavailable: it cannot work on this machine, and why.
+        """
 
 
 class IMetricSink(Interface):

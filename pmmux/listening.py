@@ -48,7 +48,10 @@ class StreamListener:
         self._begin = begin
         self.lane = lane
         self._fixed_address = _fixed_address(sockets)
-        self._acceptors = [Acceptor(reactor, opened, limit, self._accepted) for opened in sockets]
+        self._acceptors = [
+            Acceptor(reactor, opened, limit, self._accepted, None if lane is None else lane.poller)
+            for opened in sockets
+        ]
 
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on."""

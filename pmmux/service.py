@@ -6,7 +6,7 @@ import os
 import select
 from typing import Any
 
-from twisted.application.service import IProcess, MultiService
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -93,7 +93,10 @@ class PmmuxService(MultiService):
     def open(self) -> list[ListenError]:
         """Open every listener's sockets. @return: every fault; empty where all are open."""
         specs = [spec for spec in self.settings.listeners if spec.listen]
-        return [*self.multiplexer.open(specs), *self.control.open(os.environ)]
+        faults = [*self.multiplexer.open(specs), *self.control.open(os.environ)]
+        if faults:
+            self.control.stop()
+        return faults
 
     @property
     def observer(self) -> LineObserver | None:
@@ -104,13 +107,6 @@ class PmmuxService(MultiService):
         """twistd gives the application here, before it begins logging."""
         install(parent, self._observer)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-
-    def privilegedStartService(self) -> None:
-        """Called before twistd becomes the user it was told to be."""
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        process = IProcess(self.parent, None)
-        if process is not None:
-            self.control.give_to(process.uid, process.gid)
 
     def startService(self) -> None:
         """Start the backends, then accept."""

@@ -119,6 +119,7 @@ def makeService(options: Options) -> PmmuxService:
             os.umask(before)
     if faults:
         _fail(*faults)
+    service.control.give_to(parent.get("uid"), parent.get("gid"))
     reactor.callWhenRunning(_stop_on_signals, reactor, service)
     return service
 
@@ -137,6 +138,8 @@ def _load(options: Options) -> tuple[Settings, Registry]:
 
 def _make_observer(settings: Settings, parent: Any) -> LineObserver | None:
     option = settings.globals.get
+    if option("log-file") and not parent.get("logfile"):
+        parent = {**parent, "logfile": option("log-file")}
     try:
         observer = make_observer(
             option("log-format"),

@@ -10,7 +10,7 @@ from typing import Any
 from pmmux.wire.proxyheader import ProxyHeader, read_proxy_header, write_v2
 from pmmux.wire.reading import Incomplete
 from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, find_program, read_all, read_exactly
-from tests.support.peers import Peer, echo
+from tests.support.peers import Peer, answer_with, echo
 from tests.support.process import Pmmux
 from tests.support.waiting import wait_for
 

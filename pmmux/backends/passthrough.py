@@ -33,7 +33,7 @@ class PassBackend(Backend):
         self.target = str(self._target)
         self.health_target = self._target
         self._connector = services.connector
-        self._datagrams = services.datagrams
+        self._services = services
         self.announcement = announcement_of(spec.options)
         # Where the express lane may go: a plain address, with nothing to be said first.
         self.express_target = (
@@ -58,9 +58,9 @@ class PassBackend(Backend):
     ) -> UpstreamDatagrams:
         """Open a socket towards the target, or towards C{address}."""
         if address is not None:
-            opened: UpstreamDatagrams = self._datagrams.connect(address, peer)
+            opened: UpstreamDatagrams = self._services.datagrams.connect(address, peer)
         else:
-            opened = await self._datagrams.connect_target(self._target, peer)
+            opened = await self._services.datagrams.connect_target(self._target, peer)
         return opened
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -199,7 +199,7 @@ class ControlConnection(Protocol):
                 self.log.info(
                     "control: {command} {arguments} by {peer}",
                     command=command.name,
-                    arguments=json.dumps({k: v for k, v in arguments.items() if v is not None}),
+                    arguments=_told(arguments),
                     peer=self._peer(),
                 )
             result = await command.run(self._service, arguments, lambda value: self._tell(request.id, value))
@@ -242,10 +242,14 @@ class ControlConnection(Protocol):
 
     def _end(self, line: bytes) -> None:
         self._buffer = b""
+        self.dataReceived = self._ignore  # type: ignore[method-assign]
         self._write(line)
         self.transport.unregisterProducer()  # type: ignore[union-attr]
         self.transport.loseConnection()  # type: ignore[union-attr]
         self._expect(AUTHENTICATION_SECONDS)
+
+    def _ignore(self, data: bytes) -> None:
+        """What still comes after the last answer."""
 
     def _rest(self) -> None:
         """Wait for the next request; while one runs, as long as it takes."""
@@ -262,3 +266,8 @@ class ControlConnection(Protocol):
         peer = self.transport.getPeer()  # type: ignore[union-attr]
         host = getattr(peer, "host", None)
         return "the control socket" if host is None else f"{host}:{peer.port}"
+
+
+def _told(arguments: Mapping[str, Any]) -> str:
+    """The arguments as the log may have them: a backend's options can hold secrets."""
+    return json.dumps({name: value for name, value in arguments.items() if isinstance(value, (str, int, list))})

@@ -19,18 +19,24 @@ _DAY_SECONDS = 86400
 Column = tuple[str, str]
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], empty: str) -> Iterator[str]:
+def table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    empty: str,
+    limit: int = CELL_LIMIT_CHARACTERS,
+) -> Iterator[str]:
     """
     One line for each of C{rows}, below the titles.
 
     @param columns: pairs of a row's key and the title. Numbers stand to the right.
     @param empty: what to say where there are no rows.
+    @param limit: where longer cells are cut, in characters.
     """
     if not rows:
         yield empty
         return
     titles = [title for _, title in columns]
-    cells = [[cell(row.get(key)) for key, _ in columns] for row in rows]
+    cells = [[cell(row.get(key), limit) for key, _ in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     is_number = [
         all(isinstance(row.get(key), (int, float, type(None))) for row in rows) for key, _ in columns

@@ -30,6 +30,10 @@ FLAG_ACK = 0x10
 # Above anything a link carries; segments on the loopback exceed 64 KiB by their headers.
 FRAME_LIMIT_OCTETS = 1 << 20
 FRAGMENT_UNIT_OCTETS = 8
+# The family in a loopback's header is a number of the machine that captured: Linux, Windows, NetBSD
+# and OpenBSD, FreeBSD, macOS. scapy knows that of the machine it runs on.
+AF_INET = 2
+AF_INET6_ELSEWHERE = (10, 23, 24, 28, 30)
 WORD_OCTETS = 4
 
 _TCP = struct.Struct("!HHIIBB")
@@ -40,10 +44,15 @@ UDP_HEADER_OCTETS = 8
 
 @frozen(auto_exc=True, slots=False)
 class CaptureError(PmmuxError):
-    """A capture that cannot be read."""
+    """
+    A capture that cannot be read.
+
+    @ivar is_missing_extra: because scapy is not installed.
+    """
 
     path: str
     reason: str
+    is_missing_extra: bool = False
     outcome = "unreadable-capture"
 
     def __str__(self) -> str:
@@ -89,14 +98,21 @@ def read_capture(path: str, stream: IO[bytes] | None = None) -> Iterator[Packet]
         from scapy.error import Scapy_Exception
         from scapy.layers.inet import IP, TCP, UDP
         from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
+        from scapy.layers.l2 import Loopback, LoopbackOpenBSD
         from scapy.layers.ppp import PPPoE  # noqa: F401  # it registers itself
-        from scapy.packet import Raw
+        from scapy.packet import Raw, bind_bottom_up
         from scapy.utils import PcapReader
     except ImportError as error:
         reason = f"reading captures needs scapy: pip install 'pmmux[{EXTRA}]' ({error})"
-        raise CaptureError(path, reason) from None
+        raise CaptureError(path, reason, True) from None
+    for loopback in (Loopback, LoopbackOpenBSD):
+        for family, layer in [(AF_INET, IP), *((each, IPv6) for each in AF_INET6_ELSEWHERE)]:
+            # Written by a machine of either byte order.
+            for number in (family, int.from_bytes(family.to_bytes(4, "little"), "big")):
+                bind_bottom_up(loopback, layer, type=number)
     try:
-        reader: Any = PcapReader(path if stream is None else stream)
+        opened: Any = path if stream is None else stream
+        reader: Any = PcapReader(opened)
     except OSError as error:
         raise CaptureError(path, error.strerror or str(error)) from None
     except (Scapy_Exception, EOFError) as error:

@@ -104,8 +104,8 @@ def _play(stage: Stage, parts: Sequence[_Part]) -> None:
     for part in parts:
         if part.rehearsal is not None:
             script.append((part.flow.opened_at, len(script), part.rehearsal, None))
-            for event in part.events:
-                script.append((event.time, len(script), part.rehearsal, event))
+            for said in part.events:
+                script.append((said.time, len(script), part.rehearsal, said))
     script.sort(key=lambda line: line[:2])
     begun_at = stage.clock.seconds()
     for time, _, rehearsal, event in script:

@@ -60,6 +60,12 @@ class SilentTransport:
         self.is_paused = False
         self.resumed()
 
+    def getPeer(self) -> None:
+        """Negotiators are told by the connection."""
+
+    def getHost(self) -> None:
+        """Negotiators are told by the connection."""
+
     def loseConnection(self) -> None:
         """It is closed when the flow ends."""
 

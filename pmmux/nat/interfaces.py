@@ -1,5 +1,5 @@
 """
-The door for ways to ask a gateway for port mappings.
+What a driver's dealings with one gateway are; L{pmmux.interfaces.INATDriver} opens them.
 """
 
 from __future__ import annotations
@@ -10,27 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from pmmux.nat.mapping import DriverContext, GatewayFacts, Grant, MappingRequest
+from pmmux.interfaces import INATDriver
+from pmmux.nat.mapping import GatewayFacts, Grant, MappingRequest
+
+__all__ = ["INATClient", "INATDriver"]
 
 # mypy-zope reads these as the signatures of their implementers.
-
-
-class INATDriver(Interface):
-    """
-    A protocol to ask gateways for port mappings; a plugin, one object for the whole process.
-    """
-
-    name = Attribute("Its name in C{protocol = …} and in reports: C{'pcp'}.")
-    families = Attribute("A tuple of L{pmmux.nat.settings.IPV4} and/or L{pmmux.nat.settings.IPV6}.")
-
-    def open(context: DriverContext) -> INATClient:
-        """
-        Called each time a gateway was found, before any request.
-
-        @param context: L{pmmux.nat.mapping.DriverContext}
-        @return: an L{INATClient}.
-        @raises pmmux.nat.mapping.NATUnavailable: it cannot work on this machine, and why.
-        """
 
 
 class INATClient(Interface):

@@ -133,7 +133,10 @@ class World:
     """
 
     def __init__(
-        self, limits: SessionLimits | None = None, idle_seconds: float = IDLE_SECONDS, **backends: Mapping[str, str]
+        self,
+        limits: SessionLimits | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        **backends: Mapping[str, str],
     ) -> None:
         """@param backends: options by name; C{_} in a name stands for a hyphen."""
         self.clock = Clock()

@@ -61,7 +61,7 @@ class CheckCase(SynchronousTestCase):
 class CatalogueTests(SynchronousTestCase):
     def test_has_all(self) -> None:
         checks = builtin_checks()
-        self.assertEqual(set(checks), {"connect", "tcp", "tls", "http", "exec"})
+        self.assertEqual(set(checks), {"connect", "tcp", "tls", "http", "exec", "udp", "dns"})
         for check in checks.values():
             verifyObject(IHealthCheck, check)
 

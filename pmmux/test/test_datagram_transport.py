@@ -89,7 +89,9 @@ class SocketTests(SynchronousTestCase):
         """A taken port is told, and nothing stays open."""
         (first,) = self.open("127.0.0.1")
         port = first.getsockname()[1]
-        error = self.assertRaises(ListenError, open_datagram_sockets, "front", ("127.0.0.2", "127.0.0.1"), port)
+        error = self.assertRaises(
+            ListenError, open_datagram_sockets, "front", ("127.0.0.2", "127.0.0.1"), port
+        )
         self.assertIn(f"127.0.0.1:{port}", str(error))
         self.assertIn("another program", str(error))
         self.open("127.0.0.2", port=port)

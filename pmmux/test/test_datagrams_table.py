@@ -464,5 +464,3 @@ class MessageTests(SynchronousTestCase):
             world.client_sends(b"x", ("198.51.100.1", 2000 + number))
         self.assertEqual(len(world.table.sessions), 3)
         self.assertEqual(world.outcomes(), ["evicted"] * 7)
-
-

@@ -12,7 +12,11 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from pmmux.transport.poller import IN, Poller
+
 ACCEPTS_PER_TURN = 64
+# In the poller, and told of nothing.
+ASLEEP = 0
 EXHAUSTED_PAUSE_SECONDS = 0.2
 # Kept for the control socket, health checks, log files, the resolver's threads and the like.
 RESERVED_DESCRIPTORS = 256
@@ -83,12 +87,15 @@ class Acceptor:
         listening: socket.socket,
         limit: ConnectionLimit,
         accepted: Callable[[Any, Any], None],
+        poller: Poller | None = None,
     ) -> None:
         """
         @param listening: non-blocking, and closed by whoever opened it.
         @param accepted: called with each accepted socket, a C{socket.SocketType}, and its peer's name.
+        @param poller: tells of connections in place of the reactor, where there is one.
         """
         self._reactor = reactor
+        self._poller = poller
         self._listening = listening
         self._limit = limit
         self._accepted = accepted
@@ -100,18 +107,35 @@ class Acceptor:
     def start(self) -> None:
         """Accept from now on."""
         self._running = True
+        if self._poller is not None:
+            self._poller.add(self._listening.fileno(), self, ASLEEP)
         self.resume()
 
     def resume(self) -> None:
         """Go on after a pause."""
-        if self._running:
+        if not self._running:
+            return
+        if self._poller is not None:
+            self._poller.again(self._listening.fileno(), IN)
+        else:
             self._reactor.addReader(self)
+
+    def _sleep(self) -> None:
+        if self._poller is not None:
+            self._poller.again(self._listening.fileno(), ASLEEP)
+        else:
+            self._reactor.removeReader(self)
 
     def stop(self) -> None:
         """Accept no more."""
+        if not self._running:
+            return
         self._running = False
         self._limit.forget(self)
-        self._reactor.removeReader(self)
+        if self._poller is not None:
+            self._poller.remove(self._listening.fileno())
+        else:
+            self._reactor.removeReader(self)
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -127,12 +151,19 @@ class Acceptor:
     def connectionLost(self, reason: Any) -> None:
         """The reactor shuts down."""
 
+    def ready(self, events: int) -> None:
+        """For the poller."""
+        self.doRead()
+
+    def broken(self) -> None:
+        """For the poller: whatever failed concerns one connection."""
+
     def doRead(self) -> None:
         """Accept what waits, up to a batch."""
         limit = self._limit
         for _ in range(ACCEPTS_PER_TURN):
             if limit.open >= limit.maximum:
-                self._reactor.removeReader(self)
+                self._sleep()
                 limit.wait(self)
                 return
             try:
@@ -149,7 +180,7 @@ class Acceptor:
 
     def _pause(self, error: OSError) -> None:
         self.log.warn("cannot accept: {reason}; trying again soon", reason=error.strerror)
-        self._reactor.removeReader(self)
+        self._sleep()
         self._retry = self._reactor.callLater(EXHAUSTED_PAUSE_SECONDS, self._try_again)
 
     def _try_again(self) -> None:

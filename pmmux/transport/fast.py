@@ -95,7 +95,11 @@ class FastDataPath:
         """
         if self._slow and self._slow.get(target, 0.0) > self._reactor.seconds():
             return None
-        sock = self._open(target.family)
+        try:
+            sock = self._open(target.family)
+        except OSError:
+            # There is no descriptor for it: the other way says so.
+            return None
         code = sock.connect_ex((target.host, target.port))
         if code == errno.EINPROGRESS:
             code = _send_nothing(sock)
@@ -142,7 +146,10 @@ class FastDataPath:
 
     async def connect(self, target: Address, timeout_seconds: float) -> PreviewTransport:
         """Connect to one address; on this machine that needs no waiting."""
-        sock = self._open(target.family)
+        try:
+            sock = self._open(target.family)
+        except OSError as error:
+            raise UpstreamError(str(target), error.strerror or str(error)) from None
         try:
             code = sock.connect_ex(target.host if target.family == "unix" else (target.host, target.port))
             if code == errno.EINPROGRESS:
@@ -201,7 +208,10 @@ class FastDataPath:
         if connecting.is_late:
             self.poller.forget(connecting.descriptor)
             return errno.ETIMEDOUT
-        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        code: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self.poller.forget(connecting.descriptor)
+        return code
 
 
 def _send_nothing(sock: socket.socket) -> int:

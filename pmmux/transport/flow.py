@@ -51,8 +51,6 @@ class FlowEnd:
         "other",
         "pending",
         "read_ended",
-        "recv_into",
-        "send",
         "sock",
     )
 
@@ -62,8 +60,6 @@ class FlowEnd:
         self.flow = flow
         self.sock = sock
         self.descriptor = sock.fileno()
-        self.recv_into = sock.recv_into
-        self.send = sock.send
         self.pending: bytes | None = None
         self.read_ended = False
         self.blocked = 0
@@ -103,7 +99,7 @@ class FlowEnd:
         size = len(buffer)
         for _ in range(READS_PER_TURN):
             try:
-                count = self.recv_into(buffer, 0, _RECEIVE)
+                count = self.sock.recv_into(buffer, 0, _RECEIVE)
             except BlockingIOError:
                 return
             except OSError:
@@ -115,15 +111,15 @@ class FlowEnd:
             self.octets += count
             try:
                 if count == size:
-                    sent = other.send(buffer, _SEND)
+                    sent = other.sock.send(buffer, _SEND)
                 elif events & READ_HANG_UP:
                     # That was all there is, and its end follows: let both leave in one packet.
-                    sent = other.send(shared.view[:count], _SEND_MORE)
+                    sent = other.sock.send(shared.view[:count], _SEND_MORE)
                     if sent == count and not events & UNKNOWN:
                         self.end()
                         return
                 else:
-                    sent = other.send(shared.view[:count], _SEND)
+                    sent = other.sock.send(shared.view[:count], _SEND)
                     if sent == count and not events & UNKNOWN:
                         return
             except BlockingIOError:
@@ -148,7 +144,7 @@ class FlowEnd:
         if pending is None:
             return
         try:
-            sent = self.send(pending, _SEND)
+            sent = self.sock.send(pending, _SEND)
         except BlockingIOError:
             return
         except OSError:
@@ -269,7 +265,7 @@ class Flow:
             end.octets += len(octets)
             other = end.other
             try:
-                sent = other.send(octets, _SEND)
+                sent = other.sock.send(octets, _SEND)
             except BlockingIOError:
                 sent = 0
             except OSError:

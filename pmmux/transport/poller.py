@@ -25,6 +25,9 @@ EDGE_TRIGGERED = select.EPOLLET
 READING = IN | READ_HANG_UP | EDGE_TRIGGERED
 READING_AND_WRITING = READING | OUT
 EVENTS_PER_TURN = 256
+# A turn of the reactor costs as much as several events: busy ones share it.
+ROUNDS_PER_TURN = 8
+FEWEST_FOR_ANOTHER_ROUND = 2
 
 
 class Ready(Protocol):
@@ -54,7 +57,8 @@ class Poller:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._epoll = select.epoll()
-        self.owners: dict[int, Ready] = {}
+        # By descriptor: small numbers, given out from the lowest.
+        self._owners: list[Ready | None] = []
         self._register = self._epoll.register
         self._modify = self._epoll.modify
         self._poll = self._epoll.poll
@@ -62,12 +66,16 @@ class Poller:
 
     def add(self, descriptor: int, owner: Ready, events: int = READING) -> None:
         """Let C{owner} be told of C{events}; what is ready already is told at once."""
-        self.owners[descriptor] = owner
+        self.give(descriptor, owner)
         self._register(descriptor, events)
 
     def give(self, descriptor: int, owner: Ready) -> None:
         """Let another owner be told from now on."""
-        self.owners[descriptor] = owner
+        try:
+            self._owners[descriptor] = owner
+        except IndexError:
+            self._owners += [None] * (descriptor + 1 - len(self._owners))
+            self._owners[descriptor] = owner
 
     def again(self, descriptor: int, events: int = READING) -> None:
         """Tell the owner once more, in a later turn, if any of C{events} is the case then."""
@@ -75,7 +83,18 @@ class Poller:
 
     def forget(self, descriptor: int) -> None:
         """C{descriptor} is about to be closed, which takes it out of epoll."""
-        self.owners.pop(descriptor, None)
+        if descriptor < len(self._owners):
+            self._owners[descriptor] = None
+
+    def remove(self, descriptor: int) -> None:
+        """Tell of C{descriptor} no more; it stays open."""
+        self._epoll.unregister(descriptor)
+        self.forget(descriptor)
+
+    @property
+    def owners(self) -> dict[int, Ready]:
+        """Who is told, by descriptor."""
+        return {number: owner for number, owner in enumerate(self._owners) if owner is not None}
 
     def close(self) -> None:
         """Stop."""
@@ -94,13 +113,17 @@ class Poller:
         """The reactor shuts down."""
 
     def doRead(self) -> None:
-        """Dispatch one batch of events."""
-        owner_of = self.owners.get
-        for descriptor, events in self._poll(0, EVENTS_PER_TURN):
-            owner = owner_of(descriptor)
-            if owner is not None:
-                try:
-                    owner.ready(events)
-                except Exception:  # the last line of defence: one connection's bug stays its own
-                    self.log.failure("a connection failed in the poller")
-                    owner.broken()
+        """Dispatch events, until there are none or others in the reactor have waited for long enough."""
+        owners = self._owners
+        for _ in range(ROUNDS_PER_TURN):
+            batch = self._poll(0, EVENTS_PER_TURN)
+            for descriptor, events in batch:
+                owner = owners[descriptor]
+                if owner is not None:
+                    try:
+                        owner.ready(events)
+                    except Exception:  # the last line of defence: one connection's bug stays its own
+                        self.log.failure("a connection failed in the poller")
+                        owner.broken()
+            if len(batch) < FEWEST_FOR_ANOTHER_ROUND:
+                return

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,6 +28,7 @@ class RelayLimits:
     half_closed_seconds: float
 
 
+@implementer(IPushProducer)
 class _End:
     """One side of a relay, as what its transport calls."""
 
@@ -69,6 +71,19 @@ class _End:
             # Closed by us after both directions ended, or both ended at once.
             self.other.transport.loseConnection()
         self.relay.end_lost()
+
+    # What the other side's transport calls when this side is its producer.
+
+    def pauseProducing(self) -> None:
+        """It has enough for now."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It takes more."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """It is gone; L{connectionLost} is told of that too, and knows whether by a reset."""
 
     def _close_if_ended(self) -> None:
         if self.read_ended and self.write_ended and not self.lost:
@@ -144,17 +159,21 @@ class Relay:
     def _start(self, client: PreviewTransport, upstream: PreviewTransport) -> None:
         pairs = ((client, self._client), (upstream, self._upstream))
         for stream, end in pairs:
-            end.transport.registerProducer(end.other.transport, True)
-            if stream.lost is not None:
-                end.lost = True
+            end.lost = stream.lost is not None
+        gone = next((end for _, end in pairs if end.lost), None)
+        if gone is not None:
+            for stream, end in pairs:
+                stream.release(end)
+            self.fail(gone.reset_outcome)
+            self.end_lost()
+            return
+        for _, end in pairs:
+            end.transport.registerProducer(end.other, True)
         for stream, end in pairs:
             octets, ended = stream.release(end)
             if octets:
                 end.dataReceived(octets)
-            if end.lost:
-                self.fail(end.reset_outcome)
-                self.end_lost()
-            elif ended:
+            if ended:
                 end.readConnectionLost()
             else:
                 stream.resume()

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -31,7 +31,7 @@ WRITE_HIGH_OCTETS = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-@implementer(ITCPTransport)
+@implementer(ITCPTransport, IPushProducer, IConsumer)
 class Stream:
     """
     See the module. C{protocol} is told what Twisted's own transports tell theirs, in the same order.
@@ -182,6 +182,9 @@ class Stream:
                 self._lose(ConnectionLost(error.strerror))
                 return
             if sent == len(data):
+                if self._producer is not None and not self._streaming:
+                    # It is asked for the next piece when this one is written: not from within.
+                    self._reactor.callLater(0, self._pull)
                 return
             data = bytes(memoryview(data)[sent:])
             self._written.append(data)
@@ -222,6 +225,10 @@ class Stream:
             self._lose(ConnectionDone())
         elif self._write_ending:
             self._end_writing()
+
+    def _pull(self) -> None:
+        if not self._lost and not self._written and self._producer is not None and not self._streaming:
+            self._producer.resumeProducing()
 
     def _end_writing(self) -> None:
         if self._write_ended:

@@ -82,11 +82,13 @@ class Pmmux:
         """@param arguments: of C{pmmux}; the log is read as JSON."""
         self.config_path = directory / "pmmux.ini"
         self.config_path.write_text(config)
-        self.log_path = directory / "pmmux.log"
-        self.error_path = directory / "pmmux.stderr"
+        self._log = directory / "pmmux.log"
+        self._errors = directory / "pmmux.stderr"
         self.ports: dict[str, int] = {}
         self.places: dict[str, list[str]] = {}
-        with self.log_path.open("wb") as log, self.error_path.open("wb") as errors:
+        self._events: list[dict[str, Any]] = []
+        self._log_position = 0
+        with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [twistd(), "-n", "--pidfile=", "pmmux", "--config", str(self.config_path), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -127,17 +129,22 @@ class Pmmux:
 
     def output(self) -> str:
         """Everything it wrote."""
-        return self.log_path.read_text() + self.error_path.read_text()
+        return self._log.read_text() + self._errors.read_text()
 
     def events(self) -> list[dict[str, Any]]:
         """What it has logged as JSON so far."""
-        found = []
-        for line in self.log_path.read_text().split("\n")[:-1]:
+        with self._log.open("rb") as log:
+            log.seek(self._log_position)
+            lines = log.read().split(b"\n")
+        self._log_position += sum(len(line) + 1 for line in lines[:-1])
+        for line in lines[:-1]:
             try:
-                found.append(json.loads(line))
+                self._events.append(json.loads(line))
             except ValueError:
-                found.append({"message": line, "level": "none", "logger": "none"})
-        return found
+                self._events.append(
+                    {"message": line.decode("utf-8", "replace"), "level": "none", "logger": "none"}
+                )
+        return self._events
 
     def finished(self) -> list[dict[str, Any]]:
         """Its lines about finished connections so far."""

@@ -131,7 +131,7 @@ async def _list_commands(service: Any, arguments: Mapping[str, Any], tell: Tell)
 
 
 def _show_commands(result: list[dict[str, Any]]) -> Iterator[str]:
-    return table(result, (("name", "COMMAND"), ("summary", "WHAT IT DOES")), "no commands")
+    return table(result, (("name", "COMMAND"), ("summary", "WHAT IT DOES")), "no commands", 200)
 
 
 async def _log_level(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:

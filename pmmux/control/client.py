@@ -1,0 +1,173 @@
+"""The other end of the control protocol: for C{pmmuxctl}, on plain sockets that wait."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pmmux.config.steering_options import listening_place
+from pmmux.config.values import UNIX_PREFIX
+from pmmux.control import protocol
+from pmmux.control.places import running_sockets
+from pmmux.control.protocol import CommandError, Request
+from pmmux.errors import PmmuxError
+
+TOKEN_VARIABLE = "PMMUX_CONTROL_TOKEN"
+CONNECT_SECONDS = 5.0
+# A command may wait for connections to end; a dead process is noticed by its closed socket.
+ANSWER_SECONDS = 30.0
+
+
+class UnreachableError(PmmuxError):
+    """No running pmmux answers, or the one that does may not be asked."""
+
+    outcome = "unreachable"
+
+
+def find_place(given: str | None, environment: Mapping[str, str]) -> str:
+    """
+    The control socket to use.
+
+    @param given: what the user said; C{None} to look where pmmux puts it.
+    @raises UnreachableError: there is none, or more than one.
+    """
+    if given:
+        return given
+    found = list(itertools.islice(running_sockets(environment, os.geteuid()), 10))
+    if not found:
+        raise UnreachableError("no running pmmux was found; say where with --socket")
+    if len(found) > 1:
+        places = "\n".join(f"  --socket {path}" for path in found)
+        raise UnreachableError(f"several are running; say which:\n{places}")
+    return str(found[0])
+
+
+class ControlClient:
+    """One connection to a running pmmux, to be used with C{with}."""
+
+    def __init__(self, place: str, token: str | None = None) -> None:
+        """
+        @param place: a path, also with C{unix:} before it, or C{HOST:PORT}.
+        @param token: for C{HOST:PORT}.
+        @raises UnreachableError: it cannot be connected to.
+        """
+        self._place = place
+        self._identifiers = itertools.count(1)
+        try:
+            self._socket = _connect(place)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UnreachableError(f"{place}: {reason}") from None
+        self._answers = self._socket.makefile("rb")
+        if self._socket.family != socket.AF_UNIX:
+            self._authenticate(token)
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; what runs for it is cancelled."""
+        self._answers.close()
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """To wait for answers with."""
+        return self._socket.fileno()
+
+    def call(self, command: str, seconds: float = ANSWER_SECONDS, /, **arguments: Any) -> Any:
+        """
+        Ask for C{command}, and wait for its result.
+
+        @param seconds: how long it may take.
+        @raises CommandError: it was refused, and why.
+        @raises UnreachableError: the connection was lost.
+        """
+        self._socket.settimeout(seconds)
+        identifier = self._send(command, arguments)
+        while True:
+            answer = self._receive()
+            if answer.get("id") == identifier:
+                break
+        return _result(answer)
+
+    def stream(self, command: str, /, **arguments: Any) -> Iterator[Any]:
+        """
+        Ask for C{command}, and wait for each value that it tells.
+
+        @raises CommandError: it was refused, and why.
+        @raises UnreachableError: the connection was lost.
+        """
+        self._socket.settimeout(None)
+        identifier = self._send(command, arguments)
+        while True:
+            answer = self._receive()
+            if answer.get("id") != identifier:
+                continue
+            if "value" not in answer:
+                _result(answer)
+                return
+            yield answer["value"]
+
+    def _authenticate(self, token: str | None) -> None:
+        try:
+            self.call("authenticate", CONNECT_SECONDS, token=token or "")
+        except CommandError:
+            raise UnreachableError(f"{self._place}: the token in {TOKEN_VARIABLE} is not right") from None
+
+    def _send(self, command: str, arguments: Mapping[str, Any]) -> int:
+        identifier = next(self._identifiers)
+        try:
+            self._socket.sendall(protocol.request_line(Request(identifier, command, arguments)))
+        except OSError as error:
+            raise UnreachableError(f"{self._place}: {error}") from None
+        return identifier
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            line = self._answers.readline()
+        except OSError as error:
+            raise UnreachableError(f"{self._place}: {error}") from None
+        if not line.endswith(protocol.NEWLINE):
+            raise UnreachableError(f"{self._place}: pmmux closed the connection")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise UnreachableError(f"{self._place}: what answers there is no pmmux")
+        return answer
+
+
+def _result(answer: Mapping[str, Any]) -> Any:
+    error = answer.get("error")
+    if error is None:
+        return answer.get("result")
+    raise CommandError(error["code"], error["message"], tuple(error.get("details", ())))
+
+
+def _connect(place: str) -> socket.socket:
+    path = place.removeprefix(UNIX_PREFIX)
+    if "/" in path:
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            opened.settimeout(CONNECT_SECONDS)
+            opened.connect(str(Path(path)))
+        except OSError:
+            opened.close()
+            raise
+        return opened
+    target = listening_place(place)
+    if target is None:
+        raise ValueError("neither a path nor HOST:PORT")
+    return socket.create_connection((target.host, target.port), CONNECT_SECONDS)

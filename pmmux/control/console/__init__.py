@@ -1,0 +1,1 @@
+"""What C{pmmuxctl} does itself, without a running pmmux: one file per sub-command."""
