@@ -17,6 +17,8 @@ import pmmux.strategies
 from pmmux.control.interfaces import ICommand
 from pmmux.datagrams.options import BACKEND_OPTIONS, LISTENER_OPTIONS
 from pmmux.interfaces import IExtension
+from pmmux.nat.service import make_drivers
+from pmmux.nat.settings import NAT_SECTION
 from pmmux.registry import BUILTIN_EXTENSION, Registry
 
 # Where several probes match, the first of these is preferred; the others follow by name.
@@ -46,6 +48,9 @@ class BuiltinExtension:
         for commands in _collect(pmmux.control.commands, "commands"):
             for command in commands:
                 registry.register(ICommand, command, command.name)
+        for driver in make_drivers():
+            registry.add_nat_driver(driver)
+        registry.add_section(NAT_SECTION)
         registry.add_options("listener", LISTENER_OPTIONS)
         registry.add_options("backend", BACKEND_OPTIONS)
 

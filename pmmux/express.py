@@ -183,10 +183,14 @@ class ExpressLane:
             return False
         backend = member.backend
         target: Address | None = getattr(backend, "express_target", None)
-        upstream = None if target is None else self._data_path.connect_now(target)
-        if upstream is None:
+        if target is None:
             return False
         octets = preview.take()
+        connected = self._data_path.connect_now(target, octets)
+        if connected is None:
+            preview.feed(octets)
+            return False
+        upstream, sent = connected
         detected = inspection.detected()
         session = Session(
             services,
@@ -207,6 +211,6 @@ class ExpressLane:
         services.selection_duration.observe(services.clock.seconds() - arrival.opened_at)
         services.taken_up(session)
         session.relay = self._data_path.relay_now(
-            arrival.sock, arrival.is_registered, upstream, octets, session.finish
+            arrival.sock, arrival.is_registered, upstream, octets, sent, session.finish
         )
         return True

@@ -8,9 +8,11 @@ from pmmux.config.load import load, wanted_extensions
 from pmmux.config.schema import Schema, core_sections
 from pmmux.config.settings import Settings
 from pmmux.errors import ConfigurationError, Fault, PluginError
-from pmmux.interfaces import IBackendProtocol, INegotiator, IRoutingStrategy
+from pmmux.interfaces import IBackendProtocol, INATDriver, INegotiator, IRoutingStrategy
 from pmmux.matching import standard_options
 from pmmux.model import Location
+from pmmux.nat.composing import find_section
+from pmmux.nat.wanted import find_faults
 from pmmux.registry import Registry
 
 
@@ -27,6 +29,7 @@ def schema_of(registry: Registry) -> Schema:
         known_names={
             "routing-strategy": registry.names(IRoutingStrategy),
             "negotiators": registry.names(INegotiator),
+            "port-map-protocol": ("all", *registry.names(INATDriver)),
         },
         validators={name: each.validate for name, each in registry.all(IBackendProtocol)},
     )
@@ -59,6 +62,7 @@ def load_settings(
         if hasattr(negotiator, "validate")
         for fault in negotiator.validate(settings)
     ]
+    faults.extend(find_faults(find_section(settings), registry.names(INATDriver)))
     if faults:
         raise ConfigurationError(tuple(faults))
     if not settings.listeners:

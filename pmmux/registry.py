@@ -24,6 +24,7 @@ from pmmux.errors import PluginError
 from pmmux.interfaces import (
     IBackendProtocol,
     IExtension,
+    INATDriver,
     INegotiator,
     IProbe,
     IRoutingStrategy,
@@ -103,6 +104,10 @@ class Registry:
     def add_backend_protocol(self, protocol: Any) -> None:
         """Register an L{IBackendProtocol}."""
         self.register(IBackendProtocol, protocol, protocol.name)
+
+    def add_nat_driver(self, driver: Any) -> None:
+        """Register an L{INATDriver}."""
+        self.register(INATDriver, driver, driver.name)
 
     def add_options(self, kind: str, options: Iterable[Option]) -> None:
         """Let sections of C{kind} (C{pmmux}, C{listener}, C{backend}, C{health-check}) hold more."""

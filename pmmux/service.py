@@ -7,7 +7,7 @@ import select
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from pmmux.access import AccessLog
@@ -21,13 +21,22 @@ from pmmux.datagrams.services import DatagramServices, DatagramSettings
 from pmmux.datagrams.session import DatagramSession
 from pmmux.errors import ListenError
 from pmmux.inspection import ProbeCatalogue
-from pmmux.interfaces import IBackendProtocol, IDataPath, IMetricSink, INegotiator, IRoutingStrategy
+from pmmux.interfaces import (
+    IBackendProtocol,
+    IDataPath,
+    IMetricSink,
+    INATDriver,
+    INegotiator,
+    IRoutingStrategy,
+)
 from pmmux.logs import LineObserver, install
 from pmmux.matching import compile_condition
 from pmmux.metrics.log_sink import LogSink
 from pmmux.metrics.reporter import MetricReporter
 from pmmux.model import BackendSpec
 from pmmux.multiplexer import Multiplexer
+from pmmux.nat.composing import make_service
+from pmmux.nat.service import NATService
 from pmmux.registry import Registry, Services
 from pmmux.router import Router
 from pmmux.session import Session
@@ -44,6 +53,8 @@ class PmmuxService(MultiService):
     Everything of one pmmux process.
 
     Its listening sockets are opened by L{open}, before twistd forks and gives up privileges.
+
+    @ivar nat: asks gateways for public ports, from L{open} on; C{None} where that is not wanted.
     """
 
     log = Logger()
@@ -56,6 +67,7 @@ class PmmuxService(MultiService):
         self.settings = settings
         self.registry = registry
         self.reporter = MetricReporter()
+        self.nat: NATService | None = None
         self._reactor = reactor
         self._observer = observer
         self._access = AccessLog()
@@ -92,10 +104,15 @@ class PmmuxService(MultiService):
 
     def open(self) -> list[ListenError]:
         """Open every listener's sockets. @return: every fault; empty where all are open."""
-        specs = [spec for spec in self.settings.listeners if spec.listen]
+        maps_only = self.settings.globals.get("portmap-only")
+        specs = [spec for spec in self.settings.listeners if spec.listen and not maps_only]
         faults = [*self.multiplexer.open(specs), *self.control.open(os.environ)]
         if faults:
             self.control.stop()
+            return faults
+        drivers = [driver for _, driver in self.registry.all(INATDriver)]
+        listeners = self.multiplexer.listeners()
+        self.nat = make_service(self._reactor, self.settings, drivers, listeners, self.reporter)
         return faults
 
     @property
@@ -134,9 +151,13 @@ class PmmuxService(MultiService):
         for listener in self.multiplexer.listeners():
             places = ", ".join(map(str, listener.addresses()))
             self.log.info("listener {name} accepts on {places}", name=listener.spec.name, places=places)
+        if self.nat is not None:
+            self.nat.start()
 
     async def _stop(self) -> None:
+        nat_stopped = self.nat.stop() if self.nat is not None else succeed(None)
         await self.multiplexer.stop(self.settings.globals.get("drain-timeout"))
+        await nat_stopped
         self.control.stop()
         await self.router.stop()
         self.reporter.stop()
@@ -180,7 +201,8 @@ class PmmuxService(MultiService):
         )
 
     def _negotiators(self) -> list[Any]:
-        return [self.registry.get(INegotiator, name) for name in self.settings.globals.get("negotiators")]
+        found = (self.registry.get(INegotiator, name) for name in self.settings.globals.get("negotiators"))
+        return [negotiator for negotiator in found if negotiator is not None]
 
     def _services_for(self, listener: ListenerSpec) -> CourseServices:
         chain = []

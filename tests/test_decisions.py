@@ -225,7 +225,11 @@ class DeadlineTests:
         self.assertTrue(0.6 <= seconds <= 2, seconds)
 
     def test_server_that_speaks_first_is_reached_in_time(self) -> None:
-        peer = Peer(self, lambda sock: sock.sendall(b"220 hello\r\n" + read_all(sock)))
+        def greet(sock: socket.socket) -> None:
+            sock.sendall(b"220 hello\r\n")
+            sock.sendall(read_all(sock))
+
+        peer = Peer(self, greet)
         config = one_upstream(1, "detect-timeout = 500", "detect = tls")
         pmmux = self.start(f"{config}\n[backend mail]\nprotocol = pass\ntarget = 127.0.0.1:{peer.port}\n")
         client = self.connect(pmmux)

@@ -183,10 +183,7 @@ class InboundTests:
         self.assertEqual(read_exactly(self.say(self.start_echo("ignore", ""), V1), len(V1)), V1)
 
     def test_matching_by_announced_address(self) -> None:
-        one, other = (
-            Peer(self, lambda sock: sock.sendall(b"one")),
-            Peer(self, lambda sock: sock.sendall(b"other")),
-        )
+        one, other = Peer(self, answer_with(b"one")), Peer(self, answer_with(b"other"))
         pmmux = self.start(
             front("use")
             + backend("one", one.port, "remote-ip = 192.0.2.1", "property[socket.peer-ip] = 127\\.0\\.0\\.1")

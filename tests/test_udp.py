@@ -255,7 +255,6 @@ class DNSTests(PmmuxCase):
             "[listener front]\nprotocol = udp\nport = ?\n"
             + backend("one", one, r"detect = dns" "\n" r"property[dns.name] = (.*\.)?example\.org")
             + backend("two", two, "detect = dns")
-            + "[health-check one]\nbackend = one\ntype = dns\nquery = example.org\nquery-type = A\ninterval = 1s\n"
         )
         for port in (one, two):
             wait_for(lambda port=port: _answers(self, port), "dnsmasq")  # type: ignore[misc]
@@ -263,7 +262,6 @@ class DNSTests(PmmuxCase):
             self.assertEqual(self.dig(started.port, "example.org", server=server), "192.0.2.1")
             self.assertEqual(self.dig(started.port, "www.Example.org", server=server), "192.0.2.1")
             self.assertEqual(self.dig(started.port, "example.com", server=server), "192.0.2.2")
-        wait_for(lambda: len(started.finished()) >= 0, "nothing")
 
 
 def _answers(case: DNSTests, port: int) -> bool:
@@ -330,7 +328,8 @@ class IperfTests(PmmuxCase):
 
             def measure(more: list[str] = more) -> dict[str, float]:
                 written = self.run_command(
-                    ["iperf3", "-c", "127.0.0.1", "-p", str(port), "-u", "-b", "20M", "-t", "2", "-J", *more]
+                    ["iperf3", "-c", "127.0.0.1", "-p", str(port), "-u", "-b", "20M", "-l", "1200"]
+                    + ["-t", "2", "-J", *more]
                 )
                 found: dict[str, float] = json.loads(written)["end"]["sum"]
                 return found

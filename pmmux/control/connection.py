@@ -75,6 +75,7 @@ class ControlConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """As L{Protocol.connectionLost}."""
+        self.connected = 0
         self._expect(None)
         if self._resumption is not None:
             self._resumption.cancel()

@@ -147,8 +147,8 @@ class DatagramSession:
         if self.has_replied and ids.is_answered_by(octets):
             if not self.is_confirmed:
                 self._confirm()
+            self.table.known_by(self, ids.seen)
             if has_short_header(octets):
-                self.table.known_by(self, ids.seen)
                 self._be_plain()
                 self.send(octets)
                 return

@@ -1,14 +1,15 @@
 """
 From the packets of a capture to the flows in it.
 
-The client of a TCP connection is who sent the SYN; where the capture has begun later, it is the side
-with the higher port, and of equal ports the one that is heard first. The client of a UDP flow is who
-sent its first datagram.
+The client of a TCP connection is who sent the SYN. Where the capture has begun later, the server is
+the side whose port is that of a listener; where that does not tell, the client is the side with the
+higher port, and of equal ports the one that is heard first. The client of a UDP flow is who sent its
+first datagram.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from attrs import define
 
@@ -43,8 +44,12 @@ class _Connection:
 class FlowBook:
     """Collects the flows of one capture."""
 
-    def __init__(self, kept_octets: int) -> None:
-        """@param kept_octets: how many of each client's first octets are kept, at least."""
+    def __init__(self, kept_octets: int, listening: Collection[int] = ()) -> None:
+        """
+        @param kept_octets: how many of each client's first octets are kept, at least.
+        @param listening: the ports of listeners.
+        """
+        self._listening = listening
         self.flows: list[Flow] = []
         self._kept_octets = kept_octets
         self._connections: dict[frozenset[Address], _Connection] = {}
@@ -100,7 +105,8 @@ class FlowBook:
                 initial = packet.sequence
                 flow = self._begin(packet, source, destination)
             return _Connection(flow, initial, Reassembly((initial + 1) % SEQUENCE_NUMBERS))
-        if destination.port > source.port:
+        is_to, is_from = destination.port in self._listening, source.port in self._listening
+        if is_from if is_to is not is_from else destination.port > source.port:
             return _Connection(self._begin(packet, destination, source), None, None)
         return _Connection(self._begin(packet, source, destination), None, None)
 
@@ -157,14 +163,13 @@ def _count_missing(connection: _Connection) -> None:
     connection.flow.missing_octets = missing
 
 
-def flows_of(packets: Iterable[Packet], kept_octets: int) -> list[Flow]:
+def flows_of(packets: Iterable[Packet], kept_octets: int, listening: Collection[int] = ()) -> list[Flow]:
     """
-    The flows of a capture, in the order they began.
+    The flows of a capture, in the order they began; see L{FlowBook}.
 
-    @param kept_octets: see L{FlowBook}.
     @raises pmmux.explain.capture.CaptureError: as C{packets} does.
     """
-    book = FlowBook(kept_octets)
+    book = FlowBook(kept_octets, listening)
     for packet in packets:
         book.take(packet)
     return book.finish()

@@ -9,6 +9,8 @@ ahead of a gap waits, within bounds, and nothing is made up for what is absent.
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 SEQUENCE_NUMBERS = 1 << 32
 _HALF = SEQUENCE_NUMBERS >> 1
 # What may wait ahead of a gap: more than the receive windows in use.
@@ -24,16 +26,18 @@ class Reassembly:
     """
     One direction of one connection.
 
-    @ivar next_sequence: the number of the first octet that has not been passed on.
     @ivar is_complete: whether the end of the data has been reached.
     """
 
     def __init__(self, first_sequence: int) -> None:
         """@param first_sequence: the number of the first octet of data."""
-        self.next_sequence = first_sequence
         self.is_complete = False
-        self._ahead: dict[int, bytes] = {}
+        self._first_sequence = first_sequence
+        # Positions count from the first octet, and do not wrap.
+        self._position = 0
+        self._ahead: list[tuple[int, int, bytes]] = []
         self._ahead_octets = 0
+        self._held = 0
         self._end: int | None = None
 
     def take(self, sequence: int, octets: bytes) -> list[bytes]:
@@ -44,60 +48,52 @@ class Reassembly:
         """
         if not octets:
             return []
-        offset = distance(self.next_sequence, sequence)
-        if offset > 0:
-            self._hold(sequence, octets)
+        position = self._position_of(sequence)
+        if position > self._position:
+            self._hold(position, octets)
             return []
-        passed = [octets[-offset:]] if len(octets) > -offset else []
-        self._advance(passed)
-        while passed and self._ahead:
-            waiting = self._take_ahead()
-            if waiting is None:
-                break
-            passed.append(waiting)
-            self._advance([waiting])
+        passed: list[bytes] = []
+        self._pass_on(position, octets, passed)
+        while self._ahead and self._ahead[0][0] <= self._position:
+            position, _, waiting = heappop(self._ahead)
+            self._ahead_octets -= len(waiting)
+            self._pass_on(position, waiting, passed)
+        self._look_for_end()
         return passed
 
     def end(self, sequence: int) -> None:
         """The data ends before C{sequence}."""
         if self._end is None:
-            self._end = sequence
+            self._end = self._position_of(sequence)
         self._look_for_end()
 
     def octets_missing_before(self, sequence: int) -> int:
         """How many octets before C{sequence} have not been passed on."""
-        return max(0, distance(self.next_sequence, sequence))
+        return max(0, self._position_of(sequence) - self._position)
 
     def octets_missing(self) -> int:
         """How many octets at least are absent before what waits, or before the end."""
-        known = [*self._ahead, *([] if self._end is None else [self._end])]
-        return min((self.octets_missing_before(sequence) for sequence in known), default=0)
+        known = [self._ahead[0][0]] if self._ahead else []
+        if self._end is not None:
+            known.append(self._end)
+        return max(0, min(known, default=self._position) - self._position)
 
-    def _hold(self, sequence: int, octets: bytes) -> None:
-        known = self._ahead.get(sequence)
-        if known is not None:
-            if len(known) >= len(octets):
-                return
-            octets = known + octets[len(known) :]
-            self._ahead_octets -= len(known)
+    def _position_of(self, sequence: int) -> int:
+        current = (self._first_sequence + self._position) % SEQUENCE_NUMBERS
+        return self._position + distance(current, sequence)
+
+    def _hold(self, position: int, octets: bytes) -> None:
         if self._ahead_octets + len(octets) <= AHEAD_LIMIT_OCTETS:
-            self._ahead[sequence] = octets
+            self._held += 1
+            heappush(self._ahead, (position, self._held, octets))
             self._ahead_octets += len(octets)
 
-    def _take_ahead(self) -> bytes | None:
-        """What waited for the next octet, where it begins there or before."""
-        nearest = min(self._ahead, key=lambda sequence: distance(self.next_sequence, sequence))
-        offset = distance(self.next_sequence, nearest)
-        if offset > 0:
-            return None
-        octets = self._ahead.pop(nearest)
-        self._ahead_octets -= len(octets)
-        return octets[-offset:] if offset else octets
-
-    def _advance(self, passed: list[bytes]) -> None:
-        self.next_sequence = (self.next_sequence + sum(map(len, passed))) % SEQUENCE_NUMBERS
-        self._look_for_end()
+    def _pass_on(self, position: int, octets: bytes, passed: list[bytes]) -> None:
+        unseen = octets[self._position - position :]
+        if unseen:
+            passed.append(unseen)
+            self._position += len(unseen)
 
     def _look_for_end(self) -> None:
-        if self._end is not None and distance(self.next_sequence, self._end) <= 0:
+        if self._end is not None and self._position >= self._end:
             self.is_complete = True

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from attrs import field, frozen, validators
 
 from pmmux.config import values
-from pmmux.config.options import Option
+from pmmux.config.options import Option, SectionSchema
 
 ANY_PORT = 0
 """A port written C{?}: whatever the gateway, or the system, chooses."""
@@ -114,7 +114,7 @@ def parse_drivers(text: str) -> tuple[str, ...]:
     """
     Names of drivers, separated by commas, the preferred one first.
 
-    Whether each is known is told when the service starts: drivers are plugins.
+    Whether each is known is told when all is read: drivers are plugins.
 
     @raises ValueError: with what is wrong.
     """
@@ -197,9 +197,15 @@ OPTIONS: Sequence[Option] = (
     ),
     Option(
         "state-file",
-        values.text,
-        "a path",
-        description="Remembers the mappings made, so that those of a crash are removed at the next start.",
+        values.optional(values.text, "none"),
+        "a path, or none",
+        description=(
+            "Remembers the mappings made, so that those of a crash are removed at the next start; absent: one "
+            "for each configuration file, where such files belong."
+        ),
     ),
 )
-"""The C{[nat]} section. A bare lifetime is in seconds as it was in the reference, not milliseconds."""
+"""A bare lifetime is in seconds as it was in the reference, not milliseconds."""
+
+NAT_SECTION = SectionSchema("nat", False, OPTIONS)
+"""The C{[nat]} section."""

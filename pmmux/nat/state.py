@@ -8,11 +8,12 @@ gateway that is not in the file.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from attrs import asdict, frozen
 from twisted.logger import Logger
@@ -26,6 +27,7 @@ LARGEST_FILE_OCTETS = 256 * 1024
 MOST_RECORDS = 1024
 FORGET_PERMANENT_SECONDS = 90 * 86400.0
 _OWNER_ONLY = 0o600
+_OWNER_ONLY_DIRECTORY = 0o700
 
 
 @frozen(slots=True)
@@ -68,6 +70,9 @@ class Journal:
     """
     The state file. Without a path, or where it cannot be written, it is kept in memory only.
 
+    One process has it at a time: another would take the first one's mappings for leftovers, and delete
+    them.
+
     @param now: seconds since 1970.
     """
 
@@ -83,6 +88,7 @@ class Journal:
         self._now = now
         self._records: dict[tuple[str, str, str, str, int, int], MappingRecord] = {}
         self._complained = False
+        self._lock: TextIO | None = None
         self.nonce = self._load() or make_nonce(NONCE_OCTETS)
 
     def records(self) -> tuple[MappingRecord, ...]:
@@ -130,13 +136,11 @@ class Journal:
         return self._records.get(key)
 
     def _load(self) -> bytes | None:
-        if self._path is None:
+        if self._path is None or not os.path.exists(self._path) or not self._claim(self._path):
             return None
         try:
             with self._path.open("rb") as file:
                 octets = file.read(LARGEST_FILE_OCTETS + 1)
-        except FileNotFoundError:
-            return None
         except OSError as error:
             self._complain("read", error)
             return None
@@ -156,8 +160,28 @@ class Journal:
         self._records = {record.key: record for record in records}
         return nonce
 
+    def _claim(self, path: Path) -> bool:
+        """Have the file to ourselves, until we end."""
+        if self._lock is not None:
+            return True
+        try:
+            path.parent.mkdir(_OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+            # Beside it, since the file itself is replaced at each change.
+            lock = path.with_name(f"{path.name}.lock").open("w")
+        except OSError as error:
+            self._complain("write", error)
+            return False
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            self._complain("use", BlockingIOError("another process uses it"))
+            return False
+        self._lock = lock
+        return True
+
     def _save(self) -> None:
-        if self._path is None:
+        if self._path is None or not self._claim(self._path):
             return
         content = {
             "version": FORMAT_VERSION,
@@ -179,7 +203,7 @@ class Journal:
         if not self._complained:
             self._complained = True
             self.log.warn(
-                "NAT: cannot {action} the state file {path}: {error}",
+                "NAT: cannot {action} the state file {path}: {error}; mappings are remembered in memory only",
                 action=action,
                 path=str(self._path),
                 error=str(error) or type(error).__name__,

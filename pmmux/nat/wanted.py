@@ -5,11 +5,14 @@ From the configuration to what the NAT service is given.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from pmmux.config.settings import ListenerSpec
-from pmmux.model import SectionValues
+from pmmux.config.suggest import nearest, one_of
+from pmmux.errors import Fault
+from pmmux.escape import printable
+from pmmux.model import OptionKey, SectionValues
 from pmmux.nat.settings import ANY_PORT, IPV4, IPV6, NATSettings, WantedMapping
 
 _ALL_PROTOCOLS = "all"
@@ -52,6 +55,25 @@ def read_settings(section: SectionValues | None, global_options: SectionValues |
         else:
             fields["protocols"] = (protocols,)
     return NATSettings(**fields)
+
+
+def find_faults(section: SectionValues | None, drivers: Collection[str]) -> Iterator[Fault]:
+    """
+    Check of the C{[nat]} section what its single options cannot tell.
+
+    @param section: C{None} where there is none.
+    @param drivers: the names of those there are.
+    """
+    if section is None:
+        return
+    protocol, lead = OptionKey("protocol"), OptionKey("renewal-lead")
+    for name in section.values.get(protocol, ()):
+        if name not in drivers:
+            message = f'there is no NAT driver "{printable(name)}"'
+            yield Fault(section.where(protocol), message, one_of(drivers), nearest(name, drivers))
+    lead_seconds, lifetime = section.values.get(lead), section.values.get(OptionKey("lifetime"))
+    if lead_seconds is not None and lifetime is not None and lead_seconds >= lifetime:
+        yield Fault(section.where(lead), f"is not shorter than lifetime, which is {lifetime:g}s")
 
 
 def list_wanted(listeners: Iterable[ListenerSpec]) -> tuple[WantedMapping, ...]:

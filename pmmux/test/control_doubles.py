@@ -108,7 +108,7 @@ class Peer:
     def say(self, octets: bytes) -> None:
         self.transport.deliver(octets)
 
-    def ask(self, command: str, identifier: Any = 1, **arguments: Any) -> None:
+    def ask(self, command: str, identifier: Any = 1, /, **arguments: Any) -> None:
         request = {"version": 1, "id": identifier, "command": command, "arguments": arguments}
         self.say(json.dumps(request).encode() + b"\n")
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 PEM, DER, PKCS12 = "pem", "der", "pfx"
@@ -123,11 +124,11 @@ class CertificateFiles:
             key = _load_key(key_path, _read(key_path), password)
             leaf, chain = _pick_leaf(found, key, self.path, key_path)
         hosts = self.hosts or tuple(names_of(leaf))
-        ocsp = _read(self.ocsp_path) if self.ocsp_path else b""
-        if ocsp:
-            _check_ocsp(self.ocsp_path, ocsp)
+        response = _read(self.ocsp_path) if self.ocsp_path else b""
+        if response:
+            _check_ocsp(self.ocsp_path, response)
         return Certificate(
-            self.name, leaf, key, order_chain(leaf, chain), hosts, self.is_default, ocsp, self.paths
+            self.name, leaf, key, order_chain(leaf, chain), hosts, self.is_default, response, self.paths
         )
 
     def _password(self) -> bytes | None:
@@ -216,7 +217,7 @@ def _pick_leaf(
 
 def _check_ocsp(path: str, octets: bytes) -> None:
     try:
-        x509.ocsp.load_der_ocsp_response(octets)
+        ocsp.load_der_ocsp_response(octets)
     except ValueError:
         raise CertificateError(f"{path}: no OCSP response in DER form") from None
 

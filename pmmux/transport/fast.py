@@ -87,24 +87,22 @@ class FastDataPath:
         """
         Stream(self._reactor, self.poller, self.buffer, descriptor, is_registered).start(build())
 
-    def connect_now(self, target: Address) -> Any:
+    def connect_now(self, target: Address, octets: bytes) -> tuple[Any, int] | None:
         """
-        Connect without waiting.
+        Connect without waiting, and send C{octets}.
 
-        @return: the socket; C{None} where that fails or takes time.
+        @return: the socket, and how many octets the system took; C{None} where it fails or takes time:
+            then nothing was sent.
         """
         if self._slow and self._slow.get(target, 0.0) > self._reactor.seconds():
             return None
-        try:
-            sock = self._open(target.family)
-        except OSError:
-            # There is no descriptor for it: the other way says so.
-            return None
+        sock = self._open(target.family)
         code = sock.connect_ex((target.host, target.port))
-        if code == errno.EINPROGRESS:
-            code = _send_nothing(sock)
-        if code == 0:
-            return sock
+        if code in (0, errno.EINPROGRESS):
+            try:
+                return sock, sock.send(octets, _SEND)
+            except OSError as error:
+                code = error.errno
         sock.close()
         if code == errno.EAGAIN:
             if len(self._slow) >= SLOW_TARGETS_LIMIT:
@@ -118,15 +116,20 @@ class FastDataPath:
         client_is_registered: bool,
         upstream: Any,
         octets: bytes,
+        sent: int,
         finished: Callable[[str], None],
     ) -> Flow:
         """
         Relay between two sockets.
 
         @param octets: what was read from the client before.
+        @param sent: how many of them the upstream has got.
         """
         flow = Flow(self, client, upstream, finished)
-        flow.begin(flow.client, octets, False, client_is_registered)
+        flow.client.octets = len(octets)
+        if sent < len(octets):
+            flow.upstream.pending = octets[sent:]
+        flow.begin(flow.client, b"", False, client_is_registered)
         flow.begin(flow.upstream, b"", False, False)
         return flow
 

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from pmmux import errors
 from pmmux.interfaces import IRelay
 from pmmux.transport.poller import ERROR, OUT, READ_HANG_UP, READING, READING_AND_WRITING
+from pmmux.transport.unsent import unsent_octets
 
 if TYPE_CHECKING:
     from pmmux.transport.fast import FastDataPath
@@ -304,8 +305,9 @@ class Flow:
         finished(outcome)
 
     def progress(self) -> int:
-        """For the wheel."""
-        return self.client.octets + self.upstream.octets + self.flushed
+        """For the wheel: grows with each octet that comes, goes, or is taken by a slow reader."""
+        unsent = unsent_octets(self.client.descriptor) + unsent_octets(self.upstream.descriptor)
+        return 2 * (self.client.octets + self.upstream.octets) + self.flushed - unsent
 
     def expire(self) -> None:
         """For the wheel."""

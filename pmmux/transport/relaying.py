@@ -15,6 +15,7 @@ from pmmux import errors
 from pmmux.interfaces import IRelay
 from pmmux.preview import PreviewTransport
 from pmmux.transport.timeouts import ProgressWheel
+from pmmux.transport.unsent import unsent_octets
 
 
 @frozen(slots=True)
@@ -85,6 +86,11 @@ class _End:
     def stopProducing(self) -> None:
         """It is gone; L{connectionLost} is told of that too, and knows whether by a reset."""
 
+    def unsent(self) -> int:
+        """Octets that the system holds for this side; 0 where the transport has no socket to ask."""
+        find = getattr(self.transport, "getHandle", None)
+        return 0 if find is None or self.lost else unsent_octets(find().fileno())
+
     def _close_if_ended(self) -> None:
         if self.read_ended and self.write_ended and not self.lost:
             self.transport.loseConnection()
@@ -130,8 +136,9 @@ class Relay:
         self.fail(outcome)
 
     def progress(self) -> int:
-        """For the wheel."""
-        return self._client.octets + self._upstream.octets
+        """For the wheel: grows with each octet that comes, or is taken by a slow reader."""
+        unsent = self._client.unsent() + self._upstream.unsent()
+        return 2 * (self._client.octets + self._upstream.octets) - unsent
 
     def expire(self) -> None:
         """For the wheel: there was no octet for too long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pmmux.config.settings import Settings
 from pmmux.config.values import port as read_port
@@ -121,7 +121,8 @@ def _fault(arguments: argparse.Namespace) -> str:
 
 def _flows(arguments: argparse.Namespace, settings: Settings, stage: Stage) -> Sequence[Flow]:
     if arguments.pcap is not None:
-        return _captured(arguments.pcap, stage.bounds.preview_octets)
+        listening = {spec.port for spec in settings.listeners if spec.port is not None}
+        return _captured(arguments.pcap, stage.bounds.preview_octets, listening)
     transport = arguments.proto or _transport(arguments, settings)
     client = _read_client(arguments.client)
     server = Address(_SERVERS[client.family], _port(settings, transport), client.family)
@@ -132,10 +133,12 @@ def _flows(arguments: argparse.Namespace, settings: Settings, stage: Stage) -> S
     return [flow]
 
 
-def _captured(path: str, kept_octets: int) -> list[Flow]:
+def _captured(path: str, kept_octets: int, listening: Collection[int]) -> list[Flow]:
     if path == STANDARD_INPUT:
-        return flows_of(read_capture("standard input", sys.stdin.buffer), kept_octets)
-    return flows_of(read_capture(path), kept_octets)
+        packets = read_capture("standard input", sys.stdin.buffer)
+    else:
+        packets = read_capture(path)
+    return flows_of(packets, kept_octets, listening)
 
 
 def _transport(arguments: argparse.Namespace, settings: Settings) -> str:

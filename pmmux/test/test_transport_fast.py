@@ -1,0 +1,199 @@
+"""What only the fast path does: connecting and relaying without waiting, and when descriptors run out."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from pmmux import errors
+from pmmux.errors import UpstreamError
+from pmmux.model import Address
+from pmmux.test.data_path_case import LIMITS, DataPathCase, fill
+from pmmux.test.stream_doubles import HalfCloseableProtocol
+from pmmux.transport.fast import FastDataPath
+from pmmux.transport.flow import Flow
+from pmmux.transport.relaying import Relay
+from pmmux.transport.stream import Stream
+
+
+class ConnectNowTests(DataPathCase):
+    def test_on_this_machine(self) -> None:
+        listening, where = self.listen()
+        sock = self.path.connect_now(where)
+        self.accept(listening)
+        sock.send(b"x")
+        sock.close()
+
+    def test_refused(self) -> None:
+        listening, where = self.listen()
+        listening.close()
+        self.assertIsNone(self.path.connect_now(where))
+
+    def test_slow_targets_are_not_tried_for_a_while(self) -> None:
+        listening, where = self.listen()
+        listening.listen(0)
+        filling = []
+        for _ in range(3):
+            each = socket.socket()
+            self.sockets.append(each)
+            each.setblocking(False)
+            each.connect_ex((where.host, where.port))
+            filling.append(each)
+        self.assertIsNone(self.path.connect_now(where))
+        for _ in range(2):
+            self.accept(listening)
+        self.assertIsNone(self.path.connect_now(where))
+        self.reactor.advance(31)
+        sock = self.path.connect_now(where)
+        self.assertIsNotNone(sock)
+        sock.close()
+
+    def test_no_descriptor_is_left(self) -> None:
+        def refuse(family: str) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.path._open = refuse
+        where = Address("127.0.0.1", 1)
+        self.assertIsNone(self.path.connect_now(where))
+        error = self.failureResultOf(Deferred.fromCoroutine(self.path.connect(where, 1.0)), UpstreamError)
+        self.assertEqual(error.value.reason, "Too many open files")
+
+    def test_congestion_control(self) -> None:
+        path = FastDataPath(self.reactor, LIMITS, "reno")
+        sock = path._open("ipv4")
+        self.assertTrue(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).startswith(b"reno"))
+        sock.close()
+        path.close()
+        path = FastDataPath(self.reactor, LIMITS, "no such algorithm")
+        _, where = self.listen()
+        self.failureResultOf(Deferred.fromCoroutine(path.connect(where, 1.0)), UpstreamError)
+        path.close()
+
+
+class RelayNowTests(DataPathCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.outcomes: list[str] = []
+
+    def test_with_what_was_read(self) -> None:
+        client, below = self.pair()
+        upstream, above = self.pair()
+        client.send(b" and more")
+        flow = self.path.relay_now(below, False, above, b"read before", self.outcomes.append)
+        self.assertEqual(self.read(upstream, 20), b"read before and more")
+        self.assertEqual(flow.octets_from_client, 20)
+        client.close()
+        upstream.close()
+        self.reactor.run_until(lambda: self.outcomes == [errors.OUTCOME_CLOSED])
+
+    def test_registered_with_another_owner(self) -> None:
+        client, below = self.pair()
+        upstream, above = self.pair()
+
+        class Arrival:
+            def ready(self, events: int) -> None:
+                """It has read nothing."""
+
+            def broken(self) -> None:
+                """It cannot be."""
+
+        self.path.poller.add(below.fileno(), Arrival())
+        client.send(b"told to the other")
+        self.reactor.settle()
+        self.path.relay_now(below, True, above, b"", self.outcomes.append)
+        self.assertEqual(self.read(upstream, 17), b"told to the other")
+        client.close()
+        upstream.close()
+        self.reactor.run_until(lambda: self.outcomes == [errors.OUTCOME_CLOSED])
+
+    def test_either_gone(self) -> None:
+        for who, outcome in (
+            ("client", errors.OUTCOME_RESET_BY_CLIENT),
+            ("upstream", errors.OUTCOME_RESET_BY_UPSTREAM),
+        ):
+            self.outcomes.clear()
+            ends = {}
+            ends["client"], below = self.pair()
+            ends["upstream"], above = self.pair()
+            ends[who].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            ends[who].close()
+            self.path.relay_now(below, False, above, b"x", self.outcomes.append)
+            self.reactor.run_until(lambda: self.outcomes)
+            self.assertEqual(self.outcomes, [outcome])
+
+    def test_what_waits_for_the_client(self) -> None:
+        """What the upstream has said goes out to a client that was slow to take it."""
+        client, below = self.pair()
+        upstream, above = self.pair()
+        before = fill(below.send)
+        flow = Flow(self.path, below, above, self.outcomes.append)
+        flow.begin(flow.client, b"", False, False)
+        flow.begin(flow.upstream, b"said early", False, False)
+        self.reactor.settle()
+        self.assertEqual(self.read(client, len(before) + 10)[len(before) :], b"said early")
+        client.close()
+        upstream.close()
+        self.reactor.run_until(lambda: self.outcomes)
+
+    def test_a_bug_ends_that_one_only(self) -> None:
+        client, below = self.pair()
+        upstream, above = self.pair()
+        flow = self.path.relay_now(below, False, above, b"", self.outcomes.append)
+        flow.broken = flow.client.broken
+        flow.client.broken()
+        self.assertEqual(self.outcomes, [errors.OUTCOME_INTERNAL_ERROR])
+
+
+class MixedTests(DataPathCase):
+    """A stream that is not plain is relayed as Twisted's would be."""
+
+    def test_what_waits_to_be_written_goes_first(self) -> None:
+        stream, client = self.make_stream()
+        stream.transport.write(b"x" * 10_000_000)
+        listening, where = self.listen()
+        upstream = self.result(Deferred.fromCoroutine(self.path.connect(where, 5.0)))
+        theirs = self.accept(listening)
+        outcomes: list[str] = []
+        relay = self.path.relay(stream, upstream, LIMITS, outcomes.append)
+        self.assertIsInstance(relay, Relay)
+        theirs.send(b"answer")
+        self.assertEqual(self.read(client, 10_000_006)[-6:], b"answer")
+        client.close()
+        theirs.close()
+        self.reactor.run_until(lambda: outcomes == [errors.OUTCOME_CLOSED])
+
+
+class StreamTests(DataPathCase):
+    def test_a_protocol_that_fails(self) -> None:
+        class Broken(HalfCloseableProtocol):
+            def dataReceived(self, data: bytes) -> None:
+                raise ZeroDivisionError("expected by the test")
+
+        protocol = Broken()
+        theirs = self.connect_protocol(protocol)
+        theirs.send(b"x")
+        self.reactor.run_until(lambda: protocol.told[-1] == ("lost", "ConnectionAborted"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_an_event_for_its_predecessor(self) -> None:
+        protocol = HalfCloseableProtocol()
+        self.connect_protocol(protocol)
+        stream = protocol.transport
+        self.assertIsInstance(stream, Stream)
+        stream.ready(0xFFF & ~0x8)
+        self.assertEqual(protocol.told, ["made"])
+        stream.loseConnection()
+        stream.ready(0x1)
+
+    def test_one_that_talks_without_end_lets_others_have_their_turn(self) -> None:
+        busy, quiet = HalfCloseableProtocol(), HalfCloseableProtocol()
+        first, second = self.connect_protocol(busy), self.connect_protocol(quiet)
+        fill(first.send)
+        second.send(b"x")
+        self.reactor.turn()
+        self.assertEqual(quiet.received, b"x")
+        for protocol in (busy, quiet):
+            protocol.transport.abortConnection()
