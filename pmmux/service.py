@@ -31,8 +31,8 @@ from pmmux.interfaces import (
 )
 from pmmux.logs import LineObserver, install
 from pmmux.matching import compile_condition
-from pmmux.metrics.log_sink import LogSink
-from pmmux.metrics.reporter import MetricReporter
+from pmmux.metrics.exporting import make_sinks
+from pmmux.metrics.reporter import CountersByLabel, MetricReporter
 from pmmux.model import BackendSpec
 from pmmux.multiplexer import Multiplexer
 from pmmux.nat.composing import make_service
@@ -101,12 +101,16 @@ class PmmuxService(MultiService):
         self._datagram_budget = LogBudget(reactor)
         self._ingress = self.reporter.counter("client.ingress.bytes")
         self._egress = self.reporter.counter("client.egress.bytes")
+        self._ended = CountersByLabel(self.reporter, "router.connection.ended", "outcome")
 
     def open(self) -> list[ListenError]:
         """Open every listener's sockets. @return: every fault; empty where all are open."""
         maps_only = self.settings.globals.get("portmap-only")
         specs = [spec for spec in self.settings.listeners if spec.listen and not maps_only]
-        faults = [*self.multiplexer.open(specs), *self.control.open(os.environ)]
+        sinks, unopened = make_sinks(self._reactor, self.settings.globals)
+        faults = [*self.multiplexer.open(specs), *self.control.open(os.environ), *unopened]
+        for sink in sinks:
+            self.reporter.add_sink(sink)
         if faults:
             self.control.stop()
             return faults
@@ -235,10 +239,7 @@ class PmmuxService(MultiService):
         )
 
     def _start_metrics(self) -> None:
-        option = self.settings.globals.get
         self.reporter.add_sink(self.feed)
-        if option("log-metrics"):
-            self.reporter.add_sink(LogSink(self._reactor, option("metrics-interval")))
         for _, sink in self.registry.all(IMetricSink):
             self.reporter.add_sink(sink)
         self.reporter.start()
@@ -247,6 +248,7 @@ class PmmuxService(MultiService):
         record = course.record(outcome)
         self._ingress.add(record.octets_from_client)
         self._egress.add(record.octets_from_upstream)
+        self._ended[outcome].value += 1
         self._access.write(record)
         self.ring.add((record, course.trace if isinstance(course, Session) else course.connection.trace))
 

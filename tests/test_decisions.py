@@ -342,6 +342,7 @@ class DeadlineTests:
         client.connect(("127.0.0.1", pmmux.port))
         client.sendall(b"give")
         upstream = self.accept(listening)
+        self.assertEqual(read_exactly(upstream, 4), b"give")
         upstream.sendall(octets)
         upstream.close()
         got = b""

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import Any
 from unittest import SkipTest
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.nat_lab.lab import CLIENT, LAN, OTHER, OUTER, ROUTER, ULA, WAN, Lab, find_missing
 from tests.nat_lab.process import NATProcess
+from tests.nat_lab.side_by_side import SideBySideCase, make_suite
 
 MISSING = find_missing()
 MISSING_UPNP = next(
@@ -49,12 +48,12 @@ def front(**fields: Any) -> dict[str, Any]:
     return {**usual, **fields}
 
 
-class NATLabCase(SynchronousTestCase):
+class NATLabCase(SideBySideCase):
     """Makes labs and processes, and takes them down."""
 
     protocols: tuple[str, ...] = ("pcp", "pmp", "upnp")
 
-    def setUp(self) -> None:
+    def begin(self) -> None:
         if MISSING:
             raise SkipTest(MISSING)
         if "upnp" in self.protocols and MISSING_UPNP:
@@ -62,14 +61,14 @@ class NATLabCase(SynchronousTestCase):
 
     def make_lab(self, **options: str) -> Lab:
         lab = Lab(**options)
-        self.addCleanup(lab.down)
+        self.at_end(lab.down)
         lab.up()
         return lab
 
     def start(self, lab: Lab, *wanted: dict[str, Any], place: str = "client", **settings: Any) -> NATProcess:
         usual = {"protocols": self.protocols, "timeout_seconds": 2.0}
         process = NATProcess(lab, place, list(wanted) or [front()], **{**usual, **settings})
-        self.addCleanup(process.kill)
+        self.at_end(process.kill)
         return process
 
     def greet(self, lab: Lab, address: str, port: int, transport: str = "tcp", timeout: float = 2) -> str:
@@ -107,9 +106,9 @@ class DriverTests:
 
     driver = ""
 
-    def setUp(self) -> None:
+    def begin(self) -> None:
         self.protocols = (self.driver,)
-        super().setUp()
+        super().begin()
 
     def test_client_outside_reaches_backend_inside(self) -> None:
         lab = self.make_lab()
@@ -290,7 +289,7 @@ class DriverTests:
         nat.wait_for_port(state="mapped")
         nat.kill()
         again = NATProcess(lab, "client", [], protocols=self.protocols, state_path=path)
-        self.addCleanup(again.kill)
+        self.at_end(again.kill)
         self.wait_until(lambda: "dnat" not in lab.list_mappings(), 4, "the leftover deleted")
 
     def test_killed_then_started_the_same(self) -> None:
@@ -450,3 +449,8 @@ class AllProtocolsTests(NATLabCase):
         reasons = [finding["reason"] for finding in port["findings"]]
         self.assertEqual(reasons[-2:], ["no-external-address", "ipv6-instead"])
         self.assert_nothing_mapped(lab)
+
+
+def testSuite() -> Any:
+    """For trial."""
+    return make_suite(PCPTests, NATPMPTests, UPnPTests, PinholeTests, ChoiceTests, AllProtocolsTests)

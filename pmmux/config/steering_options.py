@@ -67,6 +67,12 @@ STEERING_OPTIONS = (
         description="What a peer on TCP has to begin with.",
     ),
     Option(
+        "metrics-listen",
+        listening_place,
+        _PLACE,
+        description="Where Prometheus finds /metrics; needs the extra prometheus; absent: nowhere.",
+    ),
+    Option(
         "trace-length",
         values.integer(0, LARGEST_RING),
         f"a number from 0 to {LARGEST_RING}",

@@ -208,12 +208,12 @@ class ControlConnection(Protocol):
         except CommandError as error:
             answer = protocol.error_line(request.id, error)
         except CancelledError:
-            error = CommandError(protocol.CANCELLED, "it was cancelled")
-            answer = protocol.error_line(request.id, error)
+            cancelled = CommandError(protocol.CANCELLED, "it was cancelled")
+            answer = protocol.error_line(request.id, cancelled)
         except Exception:  # a command may be an extension's: its bug ends neither connection nor service
             self.log.failure("control command {command} failed", command=request.command[:100])
-            error = CommandError(protocol.INTERNAL_ERROR, "it failed; the log of pmmux says why")
-            answer = protocol.error_line(request.id, error)
+            failed = CommandError(protocol.INTERNAL_ERROR, "it failed; the log of pmmux says why")
+            answer = protocol.error_line(request.id, failed)
         self._write(answer)
 
     def _cancel(self, request: Request) -> None:
@@ -254,9 +254,8 @@ class ControlConnection(Protocol):
 
     def _rest(self) -> None:
         """Wait for the next request; while one runs, as long as it takes."""
-        if self.connected and not self._is_deaf:
-            if self._token is None:
-                self._expect(None if self._running else SILENCE_SECONDS)
+        if self.connected and not self._is_deaf and self._token is None:
+            self._expect(None if self._running else SILENCE_SECONDS)
 
     def _expect(self, seconds: float | None) -> None:
         if self._timer is not None and self._timer.active():
@@ -264,11 +263,13 @@ class ControlConnection(Protocol):
         self._timer = None if seconds is None else self._clock.callLater(seconds, self.close)
 
     def _peer(self) -> str:
-        peer = self.transport.getPeer()  # type: ignore[union-attr]
+        peer: Any = self.transport.getPeer()  # type: ignore[union-attr]
         host = getattr(peer, "host", None)
         return "the control socket" if host is None else f"{host}:{peer.port}"
 
 
 def _told(arguments: Mapping[str, Any]) -> str:
     """The arguments as the log may have them: a backend's options can hold secrets."""
-    return json.dumps({name: value for name, value in arguments.items() if isinstance(value, (str, int, list))})
+    return json.dumps(
+        {name: value for name, value in arguments.items() if isinstance(value, (str, int, list))}
+    )

@@ -6,7 +6,6 @@ Both sides use this: pmmux to open it, C{pmmuxctl} to find it.
 
 from __future__ import annotations
 
-import os
 import socket
 import stat
 import tempfile

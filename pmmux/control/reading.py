@@ -18,7 +18,9 @@ from pmmux.registry import Registry
 SOURCE = "control"
 
 
-def read_backend(registry: Registry, name: str, protocol_name: str, options: Mapping[str, Any]) -> BackendSpec:
+def read_backend(
+    registry: Registry, name: str, protocol_name: str, options: Mapping[str, Any]
+) -> BackendSpec:
     """
     @param options: text by option, as they would stand in the file. There, C{{{env:...}}} is replaced;
         here it is not.

@@ -12,9 +12,9 @@ from typing import Any
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
+from pmmux.config.steering_options import OFF
 from pmmux.config.values import Target
 from pmmux.control.connection import ControlConnection
-from pmmux.config.steering_options import OFF
 from pmmux.control.sockets import UnixSocket, open_default, open_unix
 from pmmux.errors import ListenError
 from pmmux.transport.accepting import Acceptor, ConnectionLimit
@@ -22,7 +22,7 @@ from pmmux.transport.sockets import close_sockets, open_stream_sockets
 
 NAME = "control"
 CONNECTIONS_LIMIT = 32
-BACKLOG = 16
+BACKLOG = 128
 # struct ucred: pid, uid, gid.
 _CREDENTIALS = struct.Struct("iII")
 

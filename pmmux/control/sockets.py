@@ -15,7 +15,7 @@ from attrs import define
 
 from pmmux.control.places import NAMES, Directory, directories, is_listened_on
 
-BACKLOG = 16
+BACKLOG = 128
 LOCK_TRIES = 40
 LOCK_PAUSE_SECONDS = 0.05
 _OWNER_ONLY = 0o177

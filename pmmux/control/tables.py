@@ -101,14 +101,12 @@ def seconds_text(seconds: float | None) -> str:
         return f"{seconds * 1000:.1f}ms"
     if seconds < _MINUTE_SECONDS:
         return f"{seconds:.1f}s"
-    for large, small, size, part in (
-        ("m", "s", _MINUTE_SECONDS, 1),
-        ("h", "m", _HOUR_SECONDS, _MINUTE_SECONDS),
-        ("d", "h", _DAY_SECONDS, _HOUR_SECONDS),
-    ):
-        if large == "d" or seconds < size * (_MINUTE_SECONDS if large == "m" else 24):
-            break
-    return f"{int(seconds // size)}{large} {int(seconds % size // part)}{small}"
+    whole = int(seconds)
+    if whole < _HOUR_SECONDS:
+        return f"{whole // _MINUTE_SECONDS}m {whole % _MINUTE_SECONDS}s"
+    if whole < _DAY_SECONDS:
+        return f"{whole // _HOUR_SECONDS}h {whole % _HOUR_SECONDS // _MINUTE_SECONDS}m"
+    return f"{whole // _DAY_SECONDS}d {whole % _DAY_SECONDS // _HOUR_SECONDS}h"
 
 
 def clock_text(seconds: float) -> str:

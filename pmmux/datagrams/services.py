@@ -7,12 +7,13 @@ from typing import Any
 
 from attrs import frozen
 
+from pmmux.datagrams.idle import IdleQueue
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IDatagramBackend
 from pmmux.members import Member
 from pmmux.router import Router
 from pmmux.transport.datagram import DatagramPath
-from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
+from pmmux.transport.timeouts import TimeoutQueue
 
 
 @frozen(slots=True)
@@ -66,7 +67,7 @@ class DatagramServices:
         self.identifiers = identifiers
         self.finished = finished
         self.own_names: set[tuple[str, int]] = set()
-        self.wheel = ProgressWheel(clock)
+        self.idle = IdleQueue(clock, settings.idle_seconds)
         self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
         self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
         self.failed: Callable[[Member, str], None] = lambda member, reason: None

@@ -73,7 +73,6 @@ class DatagramSession:
         "trace",
         "upstream",
         "upstream_name",
-        "watch",
     )
 
     send: Callable[[Any], object]
@@ -109,7 +108,6 @@ class DatagramSession:
         self.has_replied = False
         self.is_confirmed = False
         self.ended = False
-        self.watch: Any = None
         self.datagrams_from_client = 0
         self.octets_from_client = 0
         self.datagrams_from_upstream = 0
@@ -153,9 +151,6 @@ class DatagramSession:
                 self.send(octets)
                 return
         self.upstream.send(octets)
-
-    def _discard(self, octets: Any) -> None:
-        """It has ended."""
 
     def send_failed(self, error: OSError, octets: memoryview) -> None:
         """
@@ -260,7 +255,8 @@ class DatagramSession:
     def end(self) -> None:
         """Take and give nothing any more."""
         self.ended = True
-        self.send = self.reply = self._discard
+        # Methods of its own would keep it until the garbage is collected.
+        self.send = self.reply = _discard
         self.close_upstream()
 
     def _confirm(self) -> None:
@@ -292,7 +288,7 @@ class DatagramSession:
             trace.detail,
         )
 
-    # For the progress wheel.
+    # For the idle queue.
 
     def progress(self) -> int:
         """Datagrams both ways; counted into the metrics meanwhile."""
@@ -302,3 +298,7 @@ class DatagramSession:
     def expire(self) -> None:
         """There was no datagram for too long."""
         self.table.expired(self)
+
+
+def _discard(octets: Any) -> None:
+    """What a session that has ended does with datagrams."""

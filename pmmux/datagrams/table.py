@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from pmmux import errors
 from pmmux.datagrams.admission import Admission, can_be_answered
 from pmmux.datagrams.connection_ids import ConnectionIDs
+from pmmux.datagrams.idle import IdleQueue
 from pmmux.datagrams.options import SessionLimits
 from pmmux.datagrams.outcomes import OUTCOME_EVICTED, OUTCOME_LISTENER_CLOSED, OUTCOME_SOURCE_REFUSED
 from pmmux.datagrams.preview import DatagramPreview
@@ -46,10 +48,10 @@ class SessionTable:
         self._routing = Routing(services, self)
         # Those that the upstream has not answered, and those whose client has not answered back:
         # what room is made of, the oldest first.
-        self._unanswered: dict[DatagramSession, None] = {}
-        self._unconfirmed: dict[DatagramSession, None] = {}
+        self._unanswered: OrderedDict[DatagramSession, None] = OrderedDict()
+        self._unconfirmed: OrderedDict[DatagramSession, None] = OrderedDict()
         # What each undecided session holds, in octets.
-        self._waiting: dict[DatagramSession, int] = {}
+        self._waiting: OrderedDict[DatagramSession, int] = OrderedDict()
         self._held_octets = 0
         self._connection_ids = ConnectionIDs()
         # By client and backend, where each datagram is routed anew.
@@ -58,6 +60,7 @@ class SessionTable:
         self._counted = (0, 0)
         self._emptied: Callable[[], None] | None = None
         self._closing = False
+        self._quiet = IdleQueue(services.clock, DRAIN_QUIET_SECONDS)
         self._by_backend: dict[str, tuple[Any, Any]] = {}
 
     # What ports call.

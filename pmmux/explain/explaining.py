@@ -25,6 +25,9 @@ BY_END = "end"
 BY_LIMIT = "limit"
 PROMPTED = "the server spoke first; what its client then said is taken for an answer, and left out"
 
+TLS = "tls"
+TERMINATED = "the listener may terminate TLS, and then goes by what is within, which nobody sees here"
+
 
 class UnknownListenerError(PmmuxError):
     """The listener that was named is not there."""
@@ -153,7 +156,7 @@ def _conclude(stage: Stage, part: _Part) -> Explanation:
         properties={**detection.properties, **rehearsal.properties},
         backend=trace.chosen or None if trace.outcome == ROUTED else None,
         outcome=trace.outcome,
-        detail=_detail(trace.detail, part),
+        detail=_detail(trace.detail, part, stage),
         octets_needed=rehearsal.consumed_octets + needed,
         decided_by=_decided_by(rehearsal),
         waited_seconds=rehearsal.decided_at or 0.0,
@@ -161,8 +164,10 @@ def _conclude(stage: Stage, part: _Part) -> Explanation:
     )
 
 
-def _detail(detail: str, part: _Part) -> str:
+def _detail(detail: str, part: _Part, stage: Stage) -> str:
     notes = [detail, PROMPTED if part.is_prompted else ""]
+    if part.detection.protocol == TLS and part.listener is not None and stage.terminates_tls(part.listener):
+        notes.append(TERMINATED)
     if part.flow.missing_octets:
         notes.append(f"the capture lacks {part.flow.missing_octets} octets of the client's")
     return "; ".join(note for note in notes if note)

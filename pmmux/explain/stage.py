@@ -23,11 +23,13 @@ from pmmux.metrics.reporter import MetricReporter
 from pmmux.model import BackendSpec, PriorityTier
 from pmmux.registry import Registry, Services
 from pmmux.router import Router
+from pmmux.tls.contexts import OFF
+from pmmux.tls.options import terminates
 
 # Time is never turned by less, so that rounding cannot make it stand still.
 SHORTEST_TURN_SECONDS = 1e-6
 # What a client says within TLS cannot be read from outside.
-NOT_PLAYED = frozenset({"tls"})
+NOT_PLAYED = "tls"
 
 
 class StandIn:
@@ -115,11 +117,18 @@ class Stage:
         chain = []
         for name in self.settings.globals.get("negotiators"):
             negotiator = self.registry.get(INegotiator, name)
+            if negotiator is None or name == NOT_PLAYED:
+                continue
             make = getattr(negotiator, "for_listener", None)
             own = negotiator if make is None else make(listener, self.settings, self._services)
-            if own is not None and name not in NOT_PLAYED:
+            if own is not None:
                 chain.append(own)
         return chain
+
+    def terminates_tls(self, listener: ListenerSpec) -> bool:
+        """Whether TLS may be terminated there, which cannot be played."""
+        is_used = NOT_PLAYED in self.settings.globals.get("negotiators")
+        return is_used and terminates(listener, self.settings) != OFF
 
     def turn_to(self, seconds: float) -> None:
         """Turn the clock to C{seconds}, stopping for each thing that is due on the way."""

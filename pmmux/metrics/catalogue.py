@@ -13,6 +13,7 @@ ROUTER_CONNECTION_ROUTED = "router.connection.routed"
 ROUTER_CONNECTION_FAILED = "router.connection.failed"
 ROUTER_NEGOTIATION_DURATION = "router.negotiation.duration"
 ROUTER_SELECTION_DURATION = "router.selection.duration"
+ROUTER_CONNECTION_ENDED = "router.connection.ended"
 ROUTER_MESSAGE_TOTAL = "router.message.total"
 ROUTER_MESSAGE_BYTES = "router.message.bytes"
 ROUTER_MESSAGE_ROUTED = "router.message.routed"
@@ -21,6 +22,8 @@ ROUTER_MESSAGE_SELECTION_DURATION = "router.message.selection.duration"
 BACKEND_CONNECTION_ACCEPTED = "backend.connection.accepted"
 BACKEND_CONNECTION_CLOSED = "backend.connection.closed"
 BACKEND_CONNECTIONS_ACTIVE = "backend.connections.active"
+BACKEND_CONNECT_DURATION = "backend.connect.duration"
+BACKEND_FIRST_OCTET_DURATION = "backend.first_octet.duration"
 BACKEND_MESSAGE_ACCEPTED = "backend.message.accepted"
 BACKEND_MESSAGE_BYTES = "backend.message.bytes"
 BACKEND_PROBE_DURATION = "backend.probe.duration"
@@ -71,6 +74,7 @@ STANDARD_METRICS = (
     Metric(ROUTER_CONNECTION_TOTAL, COUNTER, "connections", "Connections accepted by the listeners."),
     Metric(ROUTER_CONNECTION_ROUTED, COUNTER, "connections", "Connections given to a backend."),
     Metric(ROUTER_CONNECTION_FAILED, COUNTER, "connections", "Connections not routed, by outcome."),
+    Metric(ROUTER_CONNECTION_ENDED, COUNTER, "connections", "Connections that ended, by outcome."),
     Metric(ROUTER_NEGOTIATION_DURATION, DURATION, "seconds", "Time in the negotiators, per connection."),
     Metric(ROUTER_SELECTION_DURATION, DURATION, "seconds", "Time until a backend was chosen."),
     Metric(ROUTER_MESSAGE_TOTAL, COUNTER, "datagrams", "Datagrams received by the listeners."),
@@ -83,6 +87,13 @@ STANDARD_METRICS = (
     Metric(BACKEND_CONNECTION_ACCEPTED, COUNTER, "connections", "Connections that the backend took."),
     Metric(BACKEND_CONNECTION_CLOSED, COUNTER, "connections", "Connections of the backend that ended."),
     Metric(BACKEND_CONNECTIONS_ACTIVE, GAUGE, "connections", "Connections of the backend open now."),
+    Metric(BACKEND_CONNECT_DURATION, DURATION, "seconds", "Time until the backend was connected to."),
+    Metric(
+        BACKEND_FIRST_OCTET_DURATION,
+        DURATION,
+        "seconds",
+        "Time from giving a connection to the backend until its first octet.",
+    ),
     Metric(BACKEND_MESSAGE_ACCEPTED, COUNTER, "datagrams", "Datagrams that the backend took."),
     Metric(BACKEND_MESSAGE_BYTES, COUNTER, "octets", "Octets in the datagrams that the backend took."),
     Metric(BACKEND_PROBE_DURATION, DURATION, "seconds", "Time until the backend's condition was decided."),

@@ -77,7 +77,7 @@ def describe_port(uplink: Uplink, lease: Lease) -> PortReport:
         grant.external_port if grant else 0,
         remaining,
         reachable,
-        tuple(findings),
+        tuple(dict.fromkeys(findings)),
     )
 
 

@@ -5,7 +5,7 @@ The report: for each wanted port, whether it is reachable in principle, and why 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from attrs import evolve, frozen
 
@@ -99,11 +99,42 @@ class NATReport:
     def render(self) -> str:
         """@return: the report in words, several lines, for a log or a terminal."""
         lines: list[str] = []
-        for gateway in self.gateways:
+        for gateway in self._list_gateways():
             lines.extend(_render_gateway(gateway))
-        for port in self.ports:
+        for port in self._list_ports():
             lines.extend(_render_port(port))
         return "\n".join(lines) or "no public port is wanted"
+
+    def list_lines(self) -> dict[Hashable, str]:
+        """
+        The report for a log: a line each for gateways and ports, by whom they are about.
+
+        What is still being found out is left out, and so is that a mapping is being renewed.
+        """
+        lines: dict[Hashable, str] = {}
+        for gateway in self._list_gateways():
+            if all(protocol.answered is not None for protocol in gateway.protocols):
+                lines[gateway.family] = _join(_render_gateway(gateway))
+        for port in self._list_ports():
+            if port.reachable is not None:
+                state = MappingState.MAPPED if port.state is MappingState.RENEWING else port.state
+                lines[port.key] = _join(_render_port(evolve(port, state=state)))
+        return lines
+
+    def _list_gateways(self) -> list[GatewayReport]:
+        """Without that there is none on IPv6, where IPv4 does."""
+        alone = len(self.gateways) == 1
+        return [one for one in self.gateways if alone or one.gateway or one.family == IPV4]
+
+    def _list_ports(self) -> list[PortReport]:
+        """Without those on IPv6 that are there as IPv4's companions, where there is no gateway on IPv6."""
+        has_gateway = any(gateway.gateway for gateway in self.gateways if gateway.family == IPV6)
+        companions = {(port.name, port.transport) for port in self.ports if port.family == IPV4}
+        return [
+            port
+            for port in self.ports
+            if has_gateway or port.family == IPV4 or (port.name, port.transport) not in companions
+        ]
 
 
 def judge_external_address(address: str) -> Finding | None:
@@ -164,6 +195,10 @@ def add_ipv6_advice(ports: Iterable[PortReport], ipv6_address: str) -> tuple[Por
                 port = evolve(port, findings=(*port.findings, Finding(Reason.IPV6_INSTEAD, text)))  # noqa: PLW2901
         advised.append(port)
     return tuple(advised)
+
+
+def _join(lines: Iterable[str]) -> str:
+    return "; ".join(line.strip() for line in lines)
 
 
 def _render_gateway(gateway: GatewayReport) -> Iterator[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -74,7 +74,7 @@ class NATService:
         self._find_address = table.find_address
         self._watcher = RouteWatcher(reactor, table, self._route)
         self._telling: Any = None
-        self._logged = ""
+        self._logged: dict[Hashable, str] = {}
 
     def start(self) -> None:
         """Begin. Returns at once; what comes of it is in L{report}."""
@@ -178,10 +178,11 @@ class NATService:
             self._telling = self._reactor.callLater(0, self._tell)
 
     def _tell(self) -> None:
-        text = self.report().render()
-        if text != self._logged:
-            self._logged = text
-            self.log.info("NAT: {report}", report=text)
+        lines = self.report().list_lines()
+        for subject, line in lines.items():
+            if self._logged.get(subject) != line:
+                self.log.info("NAT: {report}", report=line)
+        self._logged.update(lines)
         for listener in tuple(self.changed):
             listener()
 

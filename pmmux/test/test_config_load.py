@@ -183,7 +183,7 @@ class SettingsTests(LoadTestCase):
         self.assertEqual(get("preview-buffer-limit"), 65536)
         self.assertEqual(get("extensions"), ("tls", "acme"))
         self.assertEqual(get("detect-timeout"), 3.0)
-        self.assertEqual(get("negotiators"), ("socket",))
+        self.assertEqual(get("negotiators"), ("proxy-protocol", "tls", "socket"))
         self.assertIsNone(get("max-connections"))
         self.assertEqual(
             [

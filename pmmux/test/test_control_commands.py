@@ -59,10 +59,10 @@ class EveryCommandTests(CommandCase):
 
     def test_those_that_need_nothing_tell_something(self) -> None:
         for name, command in self.service.registry.all(ICommand):
-            if not command.is_stream and not command.is_changing:
-                if not any(argument.is_required for argument in command.arguments):
-                    self.ask(name)
-                    self.assertTrue(self.shown, name)
+            is_required = any(argument.is_required for argument in command.arguments)
+            if not (command.is_stream or command.is_changing or is_required):
+                self.ask(name)
+                self.assertTrue(self.shown, name)
 
     def test_reload_that_is_not_there(self) -> None:
         self.assertEqual(self.refuse("reload"), protocol.NOT_AVAILABLE)
@@ -280,7 +280,9 @@ class SessionTests(CommandCase):
             sessions={3: session}, finish=lambda *ended: self.ended.append(ended)
         )
         self.session = session
-        spec = SimpleNamespace(name="front", transport="udp", public_port=None, options=self.web.backend.spec.options)
+        spec = SimpleNamespace(
+            name="front", transport="udp", public_port=None, options=self.web.backend.spec.options
+        )
         self.service.listening.append(
             SimpleNamespace(spec=spec, table=session.table, addresses=lambda: ())  # type: ignore[attr-defined]
         )

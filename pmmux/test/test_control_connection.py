@@ -172,9 +172,7 @@ class StreamTests(ConnectionCase):
         self.assertEqual(peer.heard(), [])
         peer.connection.resumeProducing()
         self.told[0]("now")
-        self.assertEqual(
-            peer.heard(), [{"id": 5, "value": {"dropped": 1000}}, {"id": 5, "value": "now"}]
-        )
+        self.assertEqual(peer.heard(), [{"id": 5, "value": {"dropped": 1000}}, {"id": 5, "value": "now"}])
         peer.connection.pauseProducing()
         self.service.clock.advance(connection.DEAF_SECONDS)
         self.assertTrue(peer.transport.aborted)

@@ -31,6 +31,8 @@ PACKETS = [
     datagram(DNS_QUERY),
     datagram(DNS_QUERY, CLIENT6, SERVER6),
 ]
+# Where they are not given, scapy asks the network for them.
+MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
 VLAN, VLAN_OF_VLANS = 0x8100, 0x88A8
 
 
@@ -56,19 +58,19 @@ class LinkTests(SynchronousTestCase):
         return [evolve(packet, time=round(packet.time, 6)) for packet in read_capture(path)]
 
     def test_ethernet(self) -> None:
-        self.check(1, lambda packet: Ether() / packet)
+        self.check(1, lambda packet: Ether(**MACS) / packet)
 
     def test_pcapng(self) -> None:
-        self.check(1, lambda packet: Ether() / packet, True)
+        self.check(1, lambda packet: Ether(**MACS) / packet, True)
 
     def test_compressed(self) -> None:
-        path = self.check(1, lambda packet: Ether() / packet)
+        path = self.check(1, lambda packet: Ether(**MACS) / packet)
         with open(path, "rb") as plain, gzip.open(f"{path}.gz", "wb") as compressed:
             compressed.write(plain.read())
         self.assertEqual(self.read(f"{path}.gz"), PACKETS)
 
     def test_vlan(self) -> None:
-        self.check(1, lambda packet: Ether() / Dot1Q(vlan=5, type=ethertype(packet)) / packet)
+        self.check(1, lambda packet: Ether(**MACS) / Dot1Q(vlan=5, type=ethertype(packet)) / packet)
 
     def test_vlan_in_vlan(self) -> None:
         for outer in (Dot1AD, Dot1Q):
@@ -76,7 +78,7 @@ class LinkTests(SynchronousTestCase):
             self.check(
                 1,
                 lambda packet, outer=outer, kind=kind: (
-                    Ether(type=kind)
+                    Ether(type=kind, **MACS)
                     / outer(vlan=3, type=VLAN)
                     / Dot1Q(vlan=5, type=ethertype(packet))
                     / packet
@@ -139,7 +141,7 @@ class OddPacketTests(SynchronousTestCase):
             self.assertEqual((packet.octets, packet.missing_octets), (b"hel", 2))
 
     def test_wrong_checksums_and_padding(self) -> None:
-        made = Ether() / IP(src="10.0.0.9", dst="10.0.0.1", chksum=1) / UDP(sport=9, dport=53, chksum=2) / b"abc"
+        made = Ether(**MACS) / IP(src="10.0.0.9", dst="10.0.0.1", chksum=1) / UDP(sport=9, dport=53, chksum=2) / b"abc"
         made = made / b""
         padded = Ether(bytes(made) + bytes(20))
         padded.time = 1000.0

@@ -22,15 +22,15 @@ from pmmux.transport.stream import Stream
 class ConnectNowTests(DataPathCase):
     def test_on_this_machine(self) -> None:
         listening, where = self.listen()
-        sock = self.path.connect_now(where)
-        self.accept(listening)
-        sock.send(b"x")
+        sock, sent = self.path.connect_now(where, b"hello")
+        self.assertEqual(sent, 5)
+        self.assertEqual(self.accept(listening).recv(9), b"hello")
         sock.close()
 
     def test_refused(self) -> None:
         listening, where = self.listen()
         listening.close()
-        self.assertIsNone(self.path.connect_now(where))
+        self.assertIsNone(self.path.connect_now(where, b"x"))
 
     def test_slow_targets_are_not_tried_for_a_while(self) -> None:
         listening, where = self.listen()
@@ -42,13 +42,12 @@ class ConnectNowTests(DataPathCase):
             each.setblocking(False)
             each.connect_ex((where.host, where.port))
             filling.append(each)
-        self.assertIsNone(self.path.connect_now(where))
+        self.assertIsNone(self.path.connect_now(where, b"x"))
         for _ in range(2):
             self.accept(listening)
-        self.assertIsNone(self.path.connect_now(where))
+        self.assertIsNone(self.path.connect_now(where, b"x"))
         self.reactor.advance(31)
-        sock = self.path.connect_now(where)
-        self.assertIsNotNone(sock)
+        sock, _ = self.path.connect_now(where, b"x")
         sock.close()
 
     def test_no_descriptor_is_left(self) -> None:
@@ -57,7 +56,7 @@ class ConnectNowTests(DataPathCase):
 
         self.path._open = refuse
         where = Address("127.0.0.1", 1)
-        self.assertIsNone(self.path.connect_now(where))
+        self.assertIsNone(self.path.connect_now(where, b"x"))
         error = self.failureResultOf(Deferred.fromCoroutine(self.path.connect(where, 1.0)), UpstreamError)
         self.assertEqual(error.value.reason, "Too many open files")
 
@@ -82,8 +81,8 @@ class RelayNowTests(DataPathCase):
         client, below = self.pair()
         upstream, above = self.pair()
         client.send(b" and more")
-        flow = self.path.relay_now(below, False, above, b"read before", self.outcomes.append)
-        self.assertEqual(self.read(upstream, 20), b"read before and more")
+        flow = self.path.relay_now(below, False, above, b"read before", 4, self.outcomes.append)
+        self.assertEqual(self.read(upstream, 16), b" before and more")
         self.assertEqual(flow.octets_from_client, 20)
         client.close()
         upstream.close()
@@ -103,7 +102,7 @@ class RelayNowTests(DataPathCase):
         self.path.poller.add(below.fileno(), Arrival())
         client.send(b"told to the other")
         self.reactor.settle()
-        self.path.relay_now(below, True, above, b"", self.outcomes.append)
+        self.path.relay_now(below, True, above, b"", 0, self.outcomes.append)
         self.assertEqual(self.read(upstream, 17), b"told to the other")
         client.close()
         upstream.close()
@@ -120,7 +119,7 @@ class RelayNowTests(DataPathCase):
             ends["upstream"], above = self.pair()
             ends[who].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             ends[who].close()
-            self.path.relay_now(below, False, above, b"x", self.outcomes.append)
+            self.path.relay_now(below, False, above, b"x", 0, self.outcomes.append)
             self.reactor.run_until(lambda: self.outcomes)
             self.assertEqual(self.outcomes, [outcome])
 
@@ -131,6 +130,7 @@ class RelayNowTests(DataPathCase):
         before = fill(below.send)
         flow = Flow(self.path, below, above, self.outcomes.append)
         flow.begin(flow.client, b"", False, False)
+        self.reactor.settle()
         flow.begin(flow.upstream, b"said early", False, False)
         self.reactor.settle()
         self.assertEqual(self.read(client, len(before) + 10)[len(before) :], b"said early")
@@ -139,10 +139,9 @@ class RelayNowTests(DataPathCase):
         self.reactor.run_until(lambda: self.outcomes)
 
     def test_a_bug_ends_that_one_only(self) -> None:
-        client, below = self.pair()
-        upstream, above = self.pair()
-        flow = self.path.relay_now(below, False, above, b"", self.outcomes.append)
-        flow.broken = flow.client.broken
+        _, below = self.pair()
+        _, above = self.pair()
+        flow = self.path.relay_now(below, False, above, b"", 0, self.outcomes.append)
         flow.client.broken()
         self.assertEqual(self.outcomes, [errors.OUTCOME_INTERNAL_ERROR])
 

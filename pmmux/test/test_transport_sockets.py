@@ -136,17 +136,20 @@ class UnixTests(OpenTests):
 
 class AcceptedClientTests(SynchronousTestCase):
     def test_addresses_are_made_when_asked_for(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            with socket.create_connection(listening.getsockname()) as client:
-                accepted, peer = listening.accept()
-                made = AcceptedClient(accepted, peer, accepted.family, None)
-                self.assertEqual(made.local, Address("127.0.0.1", listening.getsockname()[1]))
-                self.assertEqual(made.remote, Address("127.0.0.1", client.getsockname()[1]))
-                accepted.close()
-                self.assertEqual(made.local, Address("127.0.0.1", listening.getsockname()[1]))
-                fixed = Address("192.0.2.1", 1)
-                self.assertIs(AcceptedClient(accepted, peer, accepted.family, fixed).local, fixed)
-                self.assertEqual(made.transport, "tcp")
+        listening = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(listening.getsockname())
+        for each in (listening, client):
+            self.addCleanup(each.close)
+        accepted, peer = listening.accept()
+        made = AcceptedClient(accepted, peer, accepted.family, None)
+        local = Address("127.0.0.1", listening.getsockname()[1])
+        self.assertEqual(made.local, local)
+        self.assertEqual(made.remote, Address("127.0.0.1", client.getsockname()[1]))
+        accepted.close()
+        self.assertEqual(made.local, local)
+        self.assertEqual(made.transport, "tcp")
+        fixed = Address("192.0.2.1", 1)
+        self.assertIs(AcceptedClient(accepted, peer, accepted.family, fixed).local, fixed)
 
 
 def close_sockets_once(opened: list[socket.socket]) -> None:

@@ -150,7 +150,7 @@ class _Rotating:
     ClientHello, they are known.
     """
 
-    __slots__ = ("_make", "_made_at", "_previous", "_previous_key_name", "_rotation_seconds", "current")
+    __slots__ = ("_made_at", "_make", "_previous", "_previous_key_name", "_rotation_seconds", "current")
 
     def __init__(self, make: Callable[[], SSL.Context], now: float, rotation_seconds: float) -> None:
         self._make = make

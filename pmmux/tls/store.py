@@ -17,6 +17,7 @@ from pmmux.tls.selfsigned import make_key, make_self_signed
 # Files are looked at no more often than this, and only when there is a connection.
 RELOAD_SECONDS = 2.0
 GENERATED_LIMIT = 256
+LABEL_LIMIT_CHARACTERS = 63
 # A generated certificate is made anew when so little of its life is left.
 GENERATED_LEAST_SECONDS = 86400.0
 
@@ -162,6 +163,7 @@ def _presentable(host: str) -> str:
     """C{host} where a certificate can name it, else nothing."""
     labels = host.split(".")
     usable = all(
-        label and len(label) < 64 and label.replace("-", "").replace("_", "").isalnum() for label in labels
-    )  # noqa: PLR2004
+        label and len(label) <= LABEL_LIMIT_CHARACTERS and label.replace("-", "").replace("_", "").isalnum()
+        for label in labels
+    )
     return host if usable or is_address(host) else ""

@@ -176,7 +176,10 @@ class Acceptor:
                 if error.errno in _EXHAUSTED:
                     self._pause(error)
                 return
-            self._accepted(socket.SocketType(self._family, _STREAM, 0, descriptor), peer)
+            try:
+                self._accepted(socket.SocketType(self._family, _STREAM, 0, descriptor), peer)
+            except Exception:  # the last line of defence: one connection's bug must not end accepting
+                self.log.failure("a connection failed while it was accepted")
 
     def _pause(self, error: OSError) -> None:
         self.log.warn("cannot accept: {reason}; trying again soon", reason=error.strerror)

@@ -96,7 +96,11 @@ class FastDataPath:
         """
         if self._slow and self._slow.get(target, 0.0) > self._reactor.seconds():
             return None
-        sock = self._open(target.family)
+        try:
+            sock = self._open(target.family)
+        except OSError:
+            # There is no descriptor for it: the other way says so.
+            return None
         code = sock.connect_ex((target.host, target.port))
         if code in (0, errno.EINPROGRESS):
             try:

@@ -274,6 +274,9 @@ class Flow:
                 return
             if sent < len(octets):
                 other.pending = octets[sent:]
+                if end is self.upstream:
+                    # The client was begun before, and did not ask to be told when it takes more.
+                    poller.again(other.descriptor, READING_AND_WRITING)
         if ended:
             end.end()
         elif registered:

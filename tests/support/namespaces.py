@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from tests.support.case import PmmuxCase, find_program
 
 Decorated = TypeVar("Decorated")
+_NUMBERS = itertools.count(1)
 
 
 def _works() -> bool:
@@ -48,8 +50,10 @@ class Namespace:
     def __init__(self, case: PmmuxCase, number: int) -> None:
         """@param number: from 1 to 250, unique in the test; the link's network is 10.213.C{number}.0/24."""
         self._case = case
-        self.name = f"pmmux-{os.getpid()}-{number}"
-        link = f"pm{os.getpid() % 100000}v{number}"
+        unique = next(_NUMBERS)
+        self.name = f"pmmux-{os.getpid()}-{unique}"
+        # The name of an interface has at most 15 characters.
+        self._link = link = f"pm{os.getpid() % 100000}v{unique}"
         self.ours, self.theirs = f"10.213.{number}.1", f"10.213.{number}.2"
         case.addCleanup(self._delete)
         self._here("ip", "netns", "add", self.name)
@@ -73,6 +77,6 @@ class Namespace:
         self._case.run_command(command)
 
     def _delete(self) -> None:
-        with contextlib.suppress(OSError):
-            # The link goes with it.
-            subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
+        for command in (["ip", "link", "del", self._link], ["ip", "netns", "del", self.name]):
+            with contextlib.suppress(OSError):
+                subprocess.run(command, capture_output=True, check=False)

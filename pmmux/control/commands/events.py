@@ -75,11 +75,7 @@ commands = (
         "events",
         "Follow what happens to backends, mappings and the configuration.",
         _events,
-        (
-            Argument(
-                "recent", INTEGER, "how many past ones come first", default=10, maximum=DEFAULT_CAPACITY
-            ),
-        ),
+        (Argument("recent", INTEGER, "how many past ones come first", default=10, maximum=DEFAULT_CAPACITY),),
         show=_show_event,
         is_stream=True,
     ),

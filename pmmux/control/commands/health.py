@@ -7,7 +7,8 @@ from typing import Any
 
 from pmmux.control.arguments import TEXT, Argument
 from pmmux.control.command import Command, jsonable
-from pmmux.control.tables import printable, seconds_text, table
+from pmmux.control.tables import seconds_text, table
+from pmmux.escape import printable
 from pmmux.interfaces import IHealthMonitor
 
 _COLUMNS = (

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import twisted
 from twisted.internet.defer import maybeDeferred
 
+import twisted
 from pmmux import __version__
 from pmmux.control import protocol
 from pmmux.control.arguments import TEXT, Argument

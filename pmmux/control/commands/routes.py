@@ -101,7 +101,8 @@ def show_route(route: dict[str, Any]) -> Iterator[str]:
     """One route in all its steps."""
     how = route["route"]
     yield f"connection {route['id']}: {cell(route['client'])} on {cell(route['listener'])}"
-    yield f"  outcome   {cell(route['outcome'])} {cell(route['detail'], 256) if route['detail'] else ''}".rstrip()
+    detail = f" ({cell(route['detail'], 256)})" if route["detail"] else ""
+    yield f"  outcome   {cell(route['outcome'])}{detail}"
     yield f"  backend   {cell(route['backend'])} at {cell(route['upstream'])}"
     yield f"  protocol  {cell(route['protocol'])}, SNI {cell(route['sni'])}, host {cell(route['host'])}"
     yield f"  octets    {route['octets_from_client']} in, {route['octets_from_upstream']} out"
@@ -110,7 +111,8 @@ def show_route(route: dict[str, Any]) -> Iterator[str]:
         yield f"  negotiator {cell(each['name'])}: {cell(each['did'], 256)}"
     for each in how["candidates"]:
         why = f" ({cell(each['reason'], 256)})" if each["reason"] else ""
-        yield f"  candidate {cell(each['backend'])}: {each['verdict']}{why} after {each['octets_seen']} octets"
+        after = f"after {each['octets_seen']} octets"
+        yield f"  candidate {cell(each['backend'])}: {each['verdict']}{why} {after}"
     for each in how["attempts"]:
         what = cell(each["error"], 256) if each["error"] else "reached"
         took = f" in {seconds_text(each['seconds'])}" if each["seconds"] else ""

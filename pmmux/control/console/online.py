@@ -232,5 +232,7 @@ def _value(text: str) -> Any:
 
 commands = (
     *group(_built_in()),
-    ConsoleCommand("call", "Ask a running pmmux for any command, also an extension's.", _call, _add_call_arguments),
+    ConsoleCommand(
+        "call", "Ask a running pmmux for any command, also an extension's.", _call, _add_call_arguments
+    ),
 )
