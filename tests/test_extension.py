@@ -6,35 +6,39 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.case import EndToEndTestCase
+from tests.support.case import PmmuxCase
 from tests.support.process import ROOT, Pmmux
 
 EXAMPLE = ROOT / "examples" / "extension"
 
 
-class ExtensionTests(EndToEndTestCase):
+class ExtensionTests(PmmuxCase):
     """A probe, a backend protocol and a strategy of a third party."""
 
     def setUp(self) -> None:
         super().setUp()
+        directory = self.make_directory("extension")
+        self.directory = directory
         # A copy: building leaves folders in the source.
         source = self.directory / "source"
         shutil.copytree(EXAMPLE, source)
         self.installed = self.directory / "installed"
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-            + ["--target", str(self.installed), str(source)],
+            [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"),
+                *("--target", str(self.installed), str(source)),
+            ],
             check=True,
             capture_output=True,
         )
         self.config = (EXAMPLE / "greeter.ini").read_text()
 
-    def start(self, config: str) -> Pmmux:
-        return self.start_pmmux(config, environment={"PYTHONPATH": str(self.installed)})
+    def start_with_extension(self, config: str) -> Pmmux:
+        return self.start(config, environment={"PYTHONPATH": str(self.installed)})
 
     def test_greets(self) -> None:
         """The probe finds the name, the strategy chooses the last match, the backend answers."""
-        pmmux = self.start(self.config)
+        pmmux = self.start_with_extension(self.config)
         with socket.create_connection(("127.0.0.1", pmmux.port), timeout=10) as client:
             client.sendall(b"HEL")
             client.sendall(b"LO Ada\n")
@@ -48,6 +52,7 @@ class ExtensionTests(EndToEndTestCase):
         script = Path(sys.executable).with_name("twistd")
         return subprocess.run(
             [str(script), "-n", "pmmux", "--config", str(path), "--check"],
+            check=False,
             env={"PYTHONPATH": str(self.installed), "PATH": "/usr/bin:/bin"},
             cwd=self.directory,
             capture_output=True,

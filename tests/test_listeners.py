@@ -91,6 +91,7 @@ class AddressTests:
             client = self.connect(pmmux.ports[name])
             client.sendall(b"who?")
             self.assertEqual(read_all(client), answer)
+            client.close()
         self.assertEqual([line["listener"] for line in pmmux.wait_finished(2)], ["a", "b"])
 
 

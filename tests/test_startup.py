@@ -13,8 +13,7 @@ from pathlib import Path
 from tests.support.case import PmmuxCase, one_upstream, read_exactly
 from tests.support.peers import Peer, echo
 from tests.support.process import clean_environment, twistd
-from tests.support.servers import is_listening_on
-from tests.support.waiting import free_port, wait_for
+from tests.support.waiting import accepts_on, free_port, wait_for
 
 
 class StartupCase(PmmuxCase):
@@ -166,7 +165,7 @@ class DaemonTests(StartupCase):
         config = f"[listener front]\nbind = unix:{place}\n[backend rest]\nprotocol = noop\n"
         for umask, mode in (("007", 0o770), ("077", 0o700)):
             pid, _, log_path = self.start_daemon(config, f"--umask={umask}")
-            self.assertTrue(is_listening_on(place))
+            self.assertTrue(accepts_on(place))
             self.assertEqual(stat.S_IMODE(place.stat().st_mode), mode)
             os.kill(pid, signal.SIGTERM)
             self.wait_gone(pid)

@@ -16,6 +16,7 @@ from pmmux.errors import Fault
 from pmmux.interfaces import IBackendProtocol, IConnectionBackend, IDatagramBackend, IHealthCheckable
 from pmmux.model import Address, BackendSpec, Client, OptionKey, SectionValues
 from pmmux.preview import PreviewTransport
+from pmmux.tls.upstream import UPSTREAM_TLS_OPTIONS, upstream_tls_faults, upstream_tls_of
 from pmmux.transport.connecting import literal_address
 from pmmux.transport.datagram import UpstreamDatagrams
 
@@ -35,10 +36,13 @@ class PassBackend(Backend):
         self._connector = services.connector
         self._services = services
         self.announcement = announcement_of(spec.options)
+        self._upstream_tls = upstream_tls_of(spec.options, self._target)
+        self._clock = services.reactor
+        says_something_first = self.announcement is not None or self._upstream_tls is not None
         # Where the express lane may go: a plain address, with nothing to be said first.
         self.express_target = (
             None
-            if self._target.unix_path is not None or self.announcement is not None
+            if self._target.unix_path is not None or says_something_first
             else literal_address(self._target.host, self._target.port)
         )
         self._timeout_seconds: float = spec.options.get("connect-timeout") or services.connect_seconds
@@ -51,6 +55,10 @@ class PassBackend(Backend):
                 connection.client, connection.properties, connection.identifier
             )
             stream.transport.write(header)
+        if self._upstream_tls is not None:
+            stream = await self._upstream_tls.secure(
+                stream, connection.properties, self._clock, self._timeout_seconds
+            )
         return stream
 
     async def open_session(
@@ -94,6 +102,7 @@ class PassProtocol:
             description="How long connecting may take; the global `connect-timeout` where absent.",
         ),
         *ANNOUNCING_OPTIONS,
+        *UPSTREAM_TLS_OPTIONS,
     )
 
     def validate(self, spec: BackendSpec) -> Sequence[Fault]:
@@ -102,13 +111,16 @@ class PassProtocol:
         pair = [name for name in ("target.ip", "target.port") if options.get(name) is not None]
         if options.get("target") is not None:
             if not pair:
-                return announcing_faults(options)
+                return self._other_faults(options)
             where = options.where(OptionKey(pair[0]))
             return (Fault(where, f"target says it already; {pair[0]} must not be there too"),)
         if len(pair) == len(("ip", "port")):
-            return announcing_faults(options)
+            return self._other_faults(options)
         missing = "target" if not pair else "target.port" if pair == ["target.ip"] else "target.ip"
         return (Fault(options.location, f"{missing} is missing", "host:port, [v6]:port or unix:path"),)
+
+    def _other_faults(self, options: SectionValues) -> Sequence[Fault]:
+        return (*announcing_faults(options), *upstream_tls_faults(options, target_of(options)))
 
     def create(self, spec: BackendSpec, condition: Any, services: Any) -> PassBackend:
         """Make one."""

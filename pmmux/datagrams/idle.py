@@ -8,13 +8,21 @@ gone must leave nothing behind, as it would in L{pmmux.transport.timeouts.Progre
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define
 
-from pmmux.transport.timeouts import Progressing
-
 LOOKS_PER_LIMIT = 4
+
+
+class Progressing(Protocol):
+    """Something that must make progress."""
+
+    def progress(self) -> int:
+        """A number that changes with each datagram."""
+
+    def expire(self) -> None:
+        """There was no progress for too long."""
 
 
 @define(slots=True)

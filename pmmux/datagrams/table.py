@@ -242,7 +242,8 @@ class SessionTable:
         self._unconfirmed.pop(session, None)
         if session.server_ids is not None:
             self._connection_ids.discard(session.server_ids.seen, session)
-        services.wheel.remove(session)
+        services.idle.discard(session)
+        self._quiet.discard(session)
         if self.sessions.pop(session.identifier, None) is not None:
             self._admission.closed(session.client.remote.host)
         services.finished(session, outcome)
@@ -257,9 +258,8 @@ class SessionTable:
             emptied()
             return
         self._emptied = emptied
-        wheel = self._services.wheel
         for session in self.sessions.values():
-            wheel.change(session, DRAIN_QUIET_SECONDS)
+            self._quiet.add(session)
 
     def close(self, outcome: str = OUTCOME_LISTENER_CLOSED) -> None:
         """End every session at once, with C{outcome}."""
@@ -273,7 +273,7 @@ class SessionTable:
         self.sessions[session.identifier] = session
         self._unanswered[session] = None
         self._admission.opened(session.client.remote.host)
-        self._services.wheel.add(session, self._services.settings.idle_seconds)
+        self._services.idle.add(session)
 
     def _has_room_for(self, host: str, octets: bytes) -> bool:
         if self._admission.refusal(host, octets):

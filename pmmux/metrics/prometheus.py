@@ -108,8 +108,13 @@ class MetricsPage(Resource):
         super().__init__()
         self._registry = registry
 
+    def render_HEAD(self, request: Request) -> bytes:
+        """As L{Resource.render}."""
+        self.render_GET(request)
+        return b""
+
     def render_GET(self, request: Request) -> bytes:
-        """As L{Resource.render}; twisted.web makes HEAD of it."""
+        """As L{Resource.render}."""
         if request.postpath != [PATH]:  # type: ignore[attr-defined]
             request.setResponseCode(404)
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")

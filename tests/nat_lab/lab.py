@@ -5,6 +5,7 @@ with real nftables rules between them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ SSDP_UUID = "7b1c0e0a-1111-2222-3333-0123456789ab"
 
 TOOLS = {"ip": "iproute2", "nft": "nftables", "miniupnpd": "miniupnpd-nftables"}
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_numbers = itertools.count(1)
 _READY_SECONDS = 5.0
 _ENDS_WITHIN_SECONDS = 1.5
 
@@ -84,7 +86,7 @@ class Lab:
 
     def __init__(self, **options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="pmmux-nat-"))
-        self._prefix = f"pm{os.getpid()}-{id(self) & 0xFFFFFF:x}"
+        self._prefix = f"pm{os.getpid()}-{next(_numbers)}"
         self._daemon: subprocess.Popen[bytes] | None = None
         self.options = {
             "ext_ifname": "wan0",

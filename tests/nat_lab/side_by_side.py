@@ -84,5 +84,6 @@ def make_suite(*cases: type[SideBySideCase]) -> TestSuite:
     loader = TestLoader()
     suite = TestSuite([loader.loadClass(case) for case in cases])
     for case in cases:
-        _ahead.want((case, name) for name in loader.getTestCaseNames(case))
+        names = sorted(loader.methodPrefix + name for name in loader.getTestCaseNames(case))
+        _ahead.want((case, name) for name in names)
     return suite

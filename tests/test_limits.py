@@ -1,0 +1,107 @@
+"""Limits: descriptors that run out, and how many connections there may be."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, one_upstream, read_exactly
+from tests.support.peers import Peer, echo
+from tests.support.process import Pmmux, descriptors
+from tests.support.waiting import wait_for
+
+
+class LimitTests:
+    def speak(self, client: socket.socket) -> bool:
+        client.sendall(b"hello")
+        return read_exactly(client, 5) == b"hello"
+
+    def is_answered(self, client: socket.socket, seconds: float = 0.5) -> bool:
+        client.settimeout(seconds)
+        try:
+            return client.recv(5) != b""
+        except TimeoutError:
+            return False
+        finally:
+            client.settimeout(20)
+
+    def check_serves(self, pmmux: Pmmux) -> None:
+        with socket.create_connection(("127.0.0.1", pmmux.port), timeout=20) as client:
+            self.assertTrue(self.speak(client))
+
+    def test_most_connections(self) -> None:
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port, "max-connections = 5"))
+        clients = [self.connect(pmmux) for _ in range(5)]
+        for client in clients:
+            self.assertTrue(self.speak(client))
+        # More wait in the backlog; the limit is no reason to refuse them.
+        late = [self.connect(pmmux) for _ in range(3)]
+        for client in late:
+            client.sendall(b"hello")
+        self.assertFalse(self.is_answered(late[0]))
+        for client in clients[:3]:
+            client.close()
+        for client in late:
+            self.assertEqual(read_exactly(client, 5), b"hello")
+        for client in (*clients, *late):
+            client.close()
+        pmmux.wait_finished(8)
+        self.assertEqual(pmmux.outcomes(), {"closed": 8})
+        paused = [event for event in pmmux.events() if "accepting pauses" in event["message"]]
+        self.assertEqual(len(paused), 1)
+
+    def test_signal_while_at_the_limit(self) -> None:
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port, "max-connections = 1\ndrain-timeout = 500"))
+        client = self.connect(pmmux)
+        self.assertTrue(self.speak(client))
+        waiting = self.connect(pmmux)
+        waiting.sendall(b"hello")
+        self.assertEqual(pmmux.stop(), 0)
+        self.assert_ended(client)
+
+    def test_as_many_as_the_descriptors_allow(self) -> None:
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port), descriptor_limit=100)
+        clients = [self.connect(pmmux) for _ in range(40)]
+        for client in clients:
+            client.sendall(b"hello")
+        answered = [client for client in clients if self.is_answered(client, 0.2)]
+        self.assertTrue(10 <= len(answered) < 40, len(answered))
+        for client in clients:
+            client.close()
+        self.check_serves(pmmux)
+        pmmux.wait_finished(41)
+
+    def test_descriptors_run_out(self) -> None:
+        # The limit on connections is above what there are descriptors for: the system refuses.
+        peer = Peer(self, echo)
+        pmmux = self.start(one_upstream(peer.port, "max-connections = 1000"), descriptor_limit=64)
+        before = descriptors(pmmux.pid)["socket"]
+        clients = [self.connect(pmmux) for _ in range(100)]
+        for client in clients:
+            client.sendall(b"hello")
+        wait_for(
+            lambda: any("cannot accept" in event["message"] for event in pmmux.events()), "accepting paused"
+        )
+        time.sleep(0.5)
+        self.assertIsNone(pmmux.process.poll())
+        for client in clients:
+            client.close()
+        self.check_serves(pmmux)
+        self.wait_closed(pmmux, before)
+        self.check_serves(pmmux)
+        self.assertLessEqual(
+            set(pmmux.outcomes()), {"closed", "client-gone", "connect-failed", "reset-by-client"}
+        )
+        warnings = [event for event in pmmux.events() if "cannot accept" in event["message"]]
+        self.assertLess(len(warnings), 30)
+
+
+class FastLimitTests(LimitTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableLimitTests(LimitTests, OnPortablePath, PmmuxCase):
+    pass
