@@ -102,7 +102,7 @@ def _load_extensions(registry: Registry, given: Sequence[str]) -> None:
 
 
 def _config_in(given: Sequence[str]) -> str | None:
-    for word, following in zip(given, [*given[1:], ""], strict=True):
+    for word, following in zip(given, [*given, ""][1:], strict=True):
         if word in ("-c", "--config"):
             return following or None
         if word.startswith("--config="):

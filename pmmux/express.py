@@ -58,10 +58,12 @@ class Arrival:
 
     @ivar is_registered: whether the poller knows the socket.
     @ivar timeout: until when it is waited for, while it is.
+    @ivar closed_with: the outcome it was closed with; empty where it was not.
     """
 
     __slots__ = (
         "client",
+        "closed_with",
         "identifier",
         "is_registered",
         "lane",
@@ -81,6 +83,7 @@ class Arrival:
         self.opened_at = opened_at
         self.is_registered = False
         self.timeout: Timeout | None = None
+        self.closed_with = ""
 
     def ready(self, events: int) -> None:
         """For the poller: it has said something, or has ended."""
@@ -102,6 +105,7 @@ class Arrival:
 
     def close(self, outcome: str) -> None:
         """It is not waited for any longer: the general way ends it."""
+        self.closed_with = outcome
         self.lane.give_up(self)
 
 

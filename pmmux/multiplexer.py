@@ -203,6 +203,9 @@ class Multiplexer:
             course = Course(services or self.course_services, connection)
             self.courses[arrival.identifier] = course
             course.start(arrival.timeout)
+            if arrival.closed_with and arrival.identifier in self.courses:
+                # Silence may have found it a backend.
+                self.courses[arrival.identifier].close(arrival.closed_with)
 
         def build() -> PreviewTransport:
             return PreviewTransport(self._preview_limit_octets, opened, preview=preview)

@@ -240,6 +240,21 @@ class DriverTests:
         lab.run("client", "ip", "route", "add", "default", "via", ROUTER)
         nat.wait_for_port(state="mapped", since=since)
 
+    def test_gateway_has_another_address(self) -> None:
+        lab = self.make_lab()
+        nat = self.start(lab)
+        nat.wait_for_port(state="mapped")
+        lab.stop_daemon()
+        lab.load_rules()
+        lab.run("router", "ip", "addr", "add", f"{LAN}.254/24", "dev", "br0")
+        lab.run("router", "ip", "addr", "del", f"{ROUTER}/24", "dev", "br0")
+        lab.run("router", "ip", "addr", "add", f"{LAN}.254/24", "dev", "br0", check=False)
+        lab.start_daemon()
+        lab.run("client", "ip", "route", "replace", "default", "via", f"{LAN}.254")
+        self.wait_until(lambda: "dnat" in lab.list_mappings(), 2 * REMAP_SECONDS + 2, "mapped by the new one")
+        nat.wait(lambda line: f"gateway {LAN}.254 on eth0" in line.get("text", ""))
+        self.assertEqual(self.greet(lab, OUTER, PUBLIC_PORT), f"hello from port {LOCAL_PORT}")
+
     def test_port_taken_by_another_machine(self) -> None:
         lab = self.make_lab()
         self.start(lab, front(local_port=7000), place="other", protocols=("pmp",)).wait_for_port(

@@ -28,7 +28,7 @@ class StartupCase(PmmuxCase):
         return subprocess.run(
             [twistd(), *arguments],
             cwd=self.directory,
-            env=clean_environment(**environment),
+            env=clean_environment(RUNTIME_DIRECTORY=str(self.directory), **environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -55,7 +55,7 @@ class FaultTests(StartupCase):
         self.assertEqual(done.returncode, 1)
         faults = [line for line in done.stderr.splitlines() if "pmmux.ini:" in line]
         self.assertEqual(len(faults), 6, done.stderr)
-        for place in (":2:", ":3:", ":11:", ":14:", ":16:", ":19:"):
+        for place in (":2 ", ":3 ", ":11 ", ":14 ", ":16 ", ":19 "):
             self.assertTrue(any(place in fault for fault in faults), f"{place} in {done.stderr}")
         for nearest in ("'selection-timeout'", "'pass'", "'backend'"):
             self.assertIn(nearest, done.stderr)

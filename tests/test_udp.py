@@ -51,7 +51,9 @@ class DatagramTests:
         """Every size, the empty one included, over both families; each client has its answers."""
         server = DatagramServer(self)
         started = self.start(config(backend("up", server.port), bind="127.0.0.1, ::1"))
-        clients = [datagram_client(self, (host, started.port)) for host in ("127.0.0.1", "::1") for _ in range(3)]
+        clients = [
+            datagram_client(self, (host, started.port)) for host in ("127.0.0.1", "::1") for _ in range(3)
+        ]
         for size in (0, 1, 1200, 9000, LARGEST_IPV4_PAYLOAD_OCTETS):
             for number, client in enumerate(clients):
                 octets = bytes([number]) * size
@@ -75,7 +77,8 @@ class DatagramTests:
         six = DatagramServer(self, lambda octets: b"6", host="::1")
         started = self.start(
             config(
-                backend("six", f"[::1]:{six.port}", "preview = ^six"), backend("name", f"localhost:{four.port}")
+                backend("six", f"[::1]:{six.port}", "preview = ^six"),
+                backend("name", f"localhost:{four.port}"),
             )
         )
         self.assertEqual(ask(datagram_client(self, started.port), b"six"), b"6")
@@ -114,9 +117,7 @@ class DatagramTests:
     def test_idle_and_log(self: PmmuxCase) -> None:
         """A session ends by itself, its socket is closed, and its line says what moved."""
         server = DatagramServer(self, lambda octets: octets * 2)
-        started = self.start(
-            config(backend("up", server.port), more="[pmmux]\nudp-idle-timeout = 1s\n")
-        )
+        started = self.start(config(backend("up", server.port), more="[pmmux]\nudp-idle-timeout = 1s\n"))
         before = descriptors(started.pid)["socket"]
         self.assertEqual(ask(datagram_client(self, started.port), b"12345"), b"1234512345")
         self.assertEqual(descriptors(started.pid)["socket"], before + 1)
@@ -141,7 +142,8 @@ class DatagramTests:
         b = DatagramServer(self, lambda octets: b"B")
         started = self.start(
             config(
-                backend("a", a.port, "preview = ^a"), backend("b", b.port, "preview = ^b"),
+                backend("a", a.port, "preview = ^a"),
+                backend("b", b.port, "preview = ^b"),
                 listener="affinity = message",
             )
         )
@@ -280,13 +282,39 @@ class DTLSTests(PmmuxCase):
         """A DTLS server with a certificate of that name."""
         key, certificate = self.directory / f"{name}.key", self.directory / f"{name}.pem"
         self.run_command(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-            + ["-keyout", str(key), "-out", str(certificate), "-subj", f"/CN={name}", "-days", "2"]
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-keyout",
+                str(key),
+                "-out",
+                str(certificate),
+                "-subj",
+                f"/CN={name}",
+                "-days",
+                "2",
+            ]
         )
         port = free_datagram_port()
         self.spawn(
-            ["openssl", "s_server", "-dtls1_2", "-accept", f"127.0.0.1:{port}", "-quiet"]
-            + ["-key", str(key), "-cert", str(certificate)]
+            [
+                "openssl",
+                "s_server",
+                "-dtls1_2",
+                "-accept",
+                f"127.0.0.1:{port}",
+                "-quiet",
+                "-key",
+                str(key),
+                "-cert",
+                str(certificate),
+            ]
         )
         return port
 
@@ -299,8 +327,17 @@ class DTLSTests(PmmuxCase):
 
             def shakes_hands(name: str = name) -> bool:
                 written = self.run_command(
-                    ["timeout", "5", "openssl", "s_client", "-dtls1_2", "-servername", name]
-                    + ["-connect", f"127.0.0.1:{started.port}"],
+                    [
+                        "timeout",
+                        "5",
+                        "openssl",
+                        "s_client",
+                        "-dtls1_2",
+                        "-servername",
+                        name,
+                        "-connect",
+                        f"127.0.0.1:{started.port}",
+                    ],
                     input=b"Q\n",
                 )
                 self.assertIn(f"CN = {name}", written)
@@ -328,8 +365,22 @@ class IperfTests(PmmuxCase):
 
             def measure(more: list[str] = more) -> dict[str, float]:
                 written = self.run_command(
-                    ["iperf3", "-c", "127.0.0.1", "-p", str(port), "-u", "-b", "20M", "-l", "1200"]
-                    + ["-t", "2", "-J", *more]
+                    [
+                        "iperf3",
+                        "-c",
+                        "127.0.0.1",
+                        "-p",
+                        str(port),
+                        "-u",
+                        "-b",
+                        "20M",
+                        "-l",
+                        "1200",
+                        "-t",
+                        "2",
+                        "-J",
+                        *more,
+                    ]
                 )
                 found: dict[str, float] = json.loads(written)["end"]["sum"]
                 return found

@@ -69,7 +69,14 @@ class WireGuardTests(PmmuxCase):
                 )
                 peer += ["endpoint", f"{space.ours}:{started.port}"]
             space.run(
-                "wg", "set", device, "listen-port", str(WIREGUARD_PORT), "private-key", str(keys[name][0]), *peer
+                "wg",
+                "set",
+                device,
+                "listen-port",
+                str(WIREGUARD_PORT),
+                "private-key",
+                str(keys[name][0]),
+                *peer,
             )
             space.run("ip", "address", "add", f"{TUNNEL[name]}/24", "dev", device)
             space.run("ip", "link", "set", device, "up")
@@ -86,7 +93,9 @@ class WireGuardHandshakeTests(PmmuxCase):
         """148 octets of type 1; anything else is not it."""
         vpn = DatagramServer(self, lambda octets: b"vpn")
         rest = DatagramServer(self, lambda octets: b"rest")
-        started = self.start(config(backend("vpn", vpn.port, "detect = wireguard"), backend("rest", rest.port)))
+        started = self.start(
+            config(backend("vpn", vpn.port, "detect = wireguard"), backend("rest", rest.port))
+        )
         initiation = b"\1\0\0\0" + os.urandom(112) + bytes(32)
         for octets, expected in (
             (initiation, b"vpn"),
@@ -104,7 +113,15 @@ class OpenVPNTests(PmmuxCase):
     def make_certificate(self, name: str) -> None:
         """A key, and a certificate that the authority of the test signed."""
         directory = str(self.directory)
-        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
+        new_key = [
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            f"/CN={name}",
+        ]
         if name == "ca":
             self.run_command(
                 ["openssl", "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2"],
@@ -115,8 +132,22 @@ class OpenVPNTests(PmmuxCase):
             ["openssl", "req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr"], cwd=directory
         )
         self.run_command(
-            ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
-            + ["-CAcreateserial", "-out", f"{name}.pem", "-days", "2"],
+            [
+                "openssl",
+                "x509",
+                "-req",
+                "-in",
+                f"{name}.csr",
+                "-CA",
+                "ca.pem",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-out",
+                f"{name}.pem",
+                "-days",
+                "2",
+            ],
             cwd=directory,
         )
 
@@ -124,9 +155,29 @@ class OpenVPNTests(PmmuxCase):
         """@return: its log."""
         log = self.directory / f"{name}.log"
         self.spawn(
-            [find_program("openvpn") or "", "--dev", "null", "--ifconfig-noexec", "--proto", "udp4"]
-            + ["--ca", "ca.pem", "--cert", f"{name}.pem", "--key", f"{name}.key", "--verb", "3"]
-            + ["--data-ciphers", "AES-256-GCM", "--cipher", "AES-256-GCM", "--log", str(log), *more],
+            [
+                find_program("openvpn") or "",
+                "--dev",
+                "null",
+                "--ifconfig-noexec",
+                "--proto",
+                "udp4",
+                "--ca",
+                "ca.pem",
+                "--cert",
+                f"{name}.pem",
+                "--key",
+                f"{name}.key",
+                "--verb",
+                "3",
+                "--data-ciphers",
+                "AES-256-GCM",
+                "--cipher",
+                "AES-256-GCM",
+                "--log",
+                str(log),
+                *more,
+            ],
             cwd=str(self.directory),
         )
         return log
@@ -164,7 +215,9 @@ class OpenVPNTests(PmmuxCase):
         super().setUp()
         for name in ("ca", "server", "client"):
             self.make_certificate(name)
-        self.run_command([find_program("openvpn") or "", "--genkey", "secret", str(self.directory / "ta.key")])
+        self.run_command(
+            [find_program("openvpn") or "", "--genkey", "secret", str(self.directory / "ta.key")]
+        )
 
     def test_plain(self) -> None:
         """By itself."""

@@ -78,4 +78,4 @@ class Subject:
 
     def goes_by_order(self) -> bool:
         """Whether the first backend that matches is taken."""
-        return self.option("routing-strategy") == FIRST_AVAILABLE
+        return bool(self.option("routing-strategy") == FIRST_AVAILABLE)

@@ -33,7 +33,7 @@ def can_both_hold(first: Any, second: Any, providers: Providers) -> bool:
     """Whether two conditions of one backend can be true together; true also where that is not known."""
     if isinstance(second, DetectCondition) and not isinstance(first, DetectCondition):
         first, second = second, first
-    if isinstance(first, DetectCondition) and not first.negated:
+    if isinstance(first, DetectCondition) and not first.negated and not isinstance(second, DetectCondition):
         found_by = _found_by(second, providers)
         return not found_by or not found_by.isdisjoint(first.names)
     return not (_are_opposed(first, second) or _are_opposed(second, first))
@@ -77,7 +77,7 @@ def _implies(part: Any, wanted: Any, providers: Providers) -> bool:
             for each_low, each_high in part.ranges
         )
     if isinstance(part, ALPNCondition):
-        return part.names <= wanted.names
+        return bool(part.names <= wanted.names)
     if isinstance(part, PropertyCondition):
         return part.name == wanted.name and _names_lie_in(part, wanted)
     if isinstance(part, PreviewCondition):
@@ -99,7 +99,7 @@ def _names_lie_in(part: PropertyCondition, wanted: PropertyCondition) -> bool:
         return True
     return (
         all(_takes_name(wanted.names, wanted.patterns, name) for name in part.names.exact)
-        and part.names.wildcards <= wanted.names.wildcards
+        and bool(part.names.wildcards <= wanted.names.wildcards)
         and {pattern.text for pattern in part.patterns} <= texts
     )
 

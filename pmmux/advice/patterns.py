@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pmmux.advice.advice import Advice, Subject
 from pmmux.matching import PropertyCondition
+from pmmux.model import Location, SectionValues
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _LOOSE_SUFFIX = re.compile(r"\.[*+]([A-Za-z0-9-]+((\\\.|\.)[A-Za-z0-9-]+)+)")
@@ -21,10 +22,10 @@ def advise(subject: Subject) -> Iterator[Advice]:
     for rule in subject.rules():
         for condition in rule.condition.conditions:
             if isinstance(condition, PropertyCondition):
-                yield from _advise_on(subject, rule.spec.options, condition)
+                yield from _advise_on(rule.spec.options, condition)
 
 
-def _advise_on(subject: Subject, options: object, condition: PropertyCondition) -> Iterator[Advice]:
+def _advise_on(options: SectionValues, condition: PropertyCondition) -> Iterator[Advice]:
     where = _where(options, condition)
     for pattern in condition.patterns:
         text = pattern.text
@@ -50,8 +51,8 @@ def _advise_on(subject: Subject, options: object, condition: PropertyCondition) 
             )
 
 
-def _where(options: object, condition: PropertyCondition) -> object:
-    for key, place in getattr(options, "locations", {}).items():
+def _where(options: SectionValues, condition: PropertyCondition) -> Location:
+    for key, place in options.locations.items():
         if str(key).rstrip("!") == condition.option and key.negated is condition.negated:
             return place
-    return getattr(options, "location")
+    return options.location

@@ -10,6 +10,8 @@ from pmmux.advice.implication import Providers, can_both_hold, takes_all_of
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IBackendProtocol
 from pmmux.matching import DetectCondition, PortCondition
+from pmmux.tls.contexts import OFF
+from pmmux.tls.options import terminates
 
 # Those that answer themselves cannot fail, so that nothing is ever tried after them.
 ANSWERING = frozenset({"noop", "http-response"})
@@ -29,7 +31,12 @@ def providers_of(subject: Subject) -> Providers:
     """Which probes may find a property, over all transports that are listened on."""
     catalogues = [ProbeCatalogue(subject.registry.probes(each)) for each in sorted(subject.listening())]
 
+    terminates_tls = any(terminates(each, subject.settings) != OFF for each in subject.settings.listeners)
+
     def providers(name: str) -> frozenset[str]:
+        if terminates_tls and name.startswith("tls."):
+            # Then it is known of what is not TLS any more.
+            return frozenset()
         return frozenset(probe for catalogue in catalogues for probe in catalogue.providers_of(name))
 
     return providers

@@ -69,7 +69,9 @@ def _makes_wait(rule: Rule, other: Rule) -> bool:
     """Whether C{other} may wait for octets of a client that is one of C{rule}'s."""
     if _is_known_at_once(other):
         return False
-    known = [each for each in other.condition.conditions if isinstance(each, (AddressCondition, PortCondition))]
+    known = [
+        each for each in other.condition.conditions if isinstance(each, (AddressCondition, PortCondition))
+    ]
     return not any(_excludes(mine, each) for mine in rule.condition.conditions for each in known)
 
 
@@ -84,8 +86,6 @@ def _excludes(first: object, second: object) -> bool:
         if first.side != second.side or first.negated or second.negated:
             return False
         return not any(
-            a.version == b.version and a.overlaps(b)  # type: ignore[arg-type]
-            for a in first.networks
-            for b in second.networks
+            a.version == b.version and a.overlaps(b) for a in first.networks for b in second.networks
         )
     return False

@@ -21,6 +21,9 @@ class Progressing(Protocol):
     def progress(self) -> int:
         """A number that changes with each datagram."""
 
+    def moved(self) -> None:
+        """There was progress since the last look."""
+
     def expire(self) -> None:
         """There was no progress for too long."""
 
@@ -72,6 +75,7 @@ class IdleQueue:
             progress = item.progress()
             if progress != look.seen:
                 look.seen, look.seen_at = progress, now
+                item.moved()
             elif now - look.seen_at >= self._limit_seconds:
                 del looks[item]
                 item.expire()

@@ -291,9 +291,12 @@ class DatagramSession:
     # For the idle queue.
 
     def progress(self) -> int:
-        """Datagrams both ways; counted into the metrics meanwhile."""
-        self.table.report(self)
+        """Datagrams both ways."""
         return self.datagrams_from_client + self.datagrams_from_upstream
+
+    def moved(self) -> None:
+        """There was a datagram since the last look."""
+        self.table.report(self)
 
     def expire(self) -> None:
         """There was no datagram for too long."""

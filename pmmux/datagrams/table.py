@@ -18,7 +18,7 @@ from pmmux.datagrams.services import DatagramServices
 from pmmux.datagrams.session import DatagramSession
 from pmmux.errors import RouteError
 from pmmux.members import Member
-from pmmux.model import Address
+from pmmux.model import Address, Properties, RouteTrace
 from pmmux.transport.datagram import Counts, DatagramPort, Name
 
 # What all undecided sessions of a listener may hold together.
@@ -107,6 +107,8 @@ class SessionTable:
 
     def route_again(self, session: DatagramSession, datagram: bytes) -> None:
         """The upstream of C{session} failed before: find the way for C{datagram} anew."""
+        # What was found before is of no use, and must not add up while an upstream stays away.
+        session.trace, session.properties = RouteTrace(), Properties()
         session.hold(DatagramPreview(datagram, self._limits.preview_octets))
         self._routing.begin(session)
 
@@ -288,7 +290,7 @@ class SessionTable:
         return True
 
     def _bound_held(self) -> None:
-        while self._held_octets > HELD_LIMIT_OCTETS:
+        while self._held_octets > HELD_LIMIT_OCTETS or len(self._waiting) > self._limits.most:
             self.finish(next(iter(self._waiting)), OUTCOME_EVICTED)
 
     def _drop(self, outcome: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve, define
+from attrs import define, evolve
 
 from pmmux.config.settings import ListenerSpec
 from pmmux.datagrams.preview import DatagramPreview
@@ -213,7 +213,5 @@ def _measure(stage: Stage, rehearsal: Rehearsal) -> Any:
     preview = rehearsal.preview
     if isinstance(preview, DatagramPreview):
         limit_octets = stage.bounds.preview_octets
-        return DatagramMeasure(
-            preview.datagrams, rehearsal.client, rehearsal.given, catalogue, limit_octets
-        )
+        return DatagramMeasure(preview.datagrams, rehearsal.client, rehearsal.given, catalogue, limit_octets)
     return StreamMeasure(preview.octets, rehearsal.client, rehearsal.given, catalogue)

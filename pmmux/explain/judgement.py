@@ -13,8 +13,15 @@ from attrs import define, field, frozen
 
 from pmmux.escape import printable
 from pmmux.inspection import Inspection
-from pmmux.matching import ALPN_PROPERTY, AddressCondition, ALPNCondition, AllOf, DetectCondition
-from pmmux.matching import PortCondition, PropertyCondition
+from pmmux.matching import (
+    ALPN_PROPERTY,
+    AddressCondition,
+    AllOf,
+    ALPNCondition,
+    DetectCondition,
+    PortCondition,
+    PropertyCondition,
+)
 from pmmux.model import Verdict
 
 MATCH_WORD = "match"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 from collections.abc import Sequence
@@ -29,10 +30,8 @@ def client_hello(server_name: str | None, protocols: Sequence[str] = ()) -> byte
         connection = context.wrap_bio(incoming, outgoing, server_hostname=server_name or None)
     except (ssl.SSLError, UnicodeError, ValueError) as error:
         raise ValueError(f"no TLS client would send that: {error}") from None
-    try:
+    with contextlib.suppress(ssl.SSLWantReadError):
         connection.do_handshake()
-    except ssl.SSLWantReadError:
-        pass
     return outgoing.read()
 
 

@@ -60,10 +60,10 @@ class SilentTransport:
         self.is_paused = False
         self.resumed()
 
-    def getPeer(self) -> None:
+    def getPeer(self) -> Any:
         """Negotiators are told by the connection."""
 
-    def getHost(self) -> None:
+    def getHost(self) -> Any:
         """Negotiators are told by the connection."""
 
     def loseConnection(self) -> None:

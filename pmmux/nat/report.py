@@ -99,9 +99,9 @@ class NATReport:
     def render(self) -> str:
         """@return: the report in words, several lines, for a log or a terminal."""
         lines: list[str] = []
-        for gateway in self._list_gateways():
+        for gateway in self.gateways:
             lines.extend(_render_gateway(gateway))
-        for port in self._list_ports():
+        for port in self.ports:
             lines.extend(_render_port(port))
         return "\n".join(lines) or "no public port is wanted"
 

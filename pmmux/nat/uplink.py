@@ -90,6 +90,7 @@ class Uplink:
         self.unavailable: list[ProtocolReport] = []
         self.discovery: Discovery | None = None
         self.is_ready = False
+        self._complained_of: set[str] = set()
         self._waiters: list[Deferred[None]] = []
         self._dealing: Deferred[None] | None = None
         self._partings: set[Deferred[Any]] = set()
@@ -238,9 +239,16 @@ class Uplink:
                 try:
                     clients.append(driver.open(context))
                 except NATUnavailable as unavailable:
-                    self.log.info("NAT: {text}", text=unavailable.finding.text)
-                    self.unavailable.append(ProtocolReport(name, False, unavailable.finding.text))
+                    self._note_unavailable(name, unavailable.finding.text)
+                except Exception as error:  # a third party's code; nothing is awaited
+                    self._note_unavailable(name, f"{name} is broken: {type(error).__name__}: {error}")
         return clients
+
+    def _note_unavailable(self, name: str, text: str) -> None:
+        if name not in self._complained_of:
+            self._complained_of.add(name)
+            self.log.warn("NAT: {text}", text=text)
+        self.unavailable.append(ProtocolReport(name, False, text))
 
     def _become_ready(self, discovery: Discovery) -> None:
         for candidate in discovery.candidates:

@@ -255,4 +255,7 @@ class UPnPDriver:
         except ImportError as error:
             text = f"UPnP needs the package {error.name or 'txupnp'}: pip install pmmux[upnp]"
             raise NATUnavailable(Finding(Reason.PACKAGE_MISSING, text)) from None
+        except Exception as error:  # txupnp does not import on every Python, and fails in its own ways
+            text = f"UPnP cannot be used with this txupnp: {type(error).__name__}: {error}"
+            raise NATUnavailable(Finding(Reason.PACKAGE_MISSING, text)) from None
         return UPnPClient(context, self._search_port)

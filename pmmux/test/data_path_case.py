@@ -18,6 +18,8 @@ from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
 
 LIMITS = RelayLimits(60.0, 10.0)
+# Nobody has to wait for loopback so long; a test that would hang fails.
+PATIENCE_SECONDS = 2.0
 
 
 class DataPathCase(SynchronousTestCase):
@@ -62,6 +64,7 @@ class DataPathCase(SynchronousTestCase):
     def listen(self, family: int = socket.AF_INET) -> tuple[socket.socket, Address]:
         """A listening socket, and where it listens."""
         listening = socket.socket(family)
+        listening.settimeout(PATIENCE_SECONDS)
         self.sockets.append(listening)
         if family == socket.AF_UNIX:
             path = self.mktemp()

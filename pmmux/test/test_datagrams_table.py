@@ -332,7 +332,7 @@ class LimitTests(SynchronousTestCase):
         world.client_sends(b"1")
         ended: list[int] = []
         world.table.drain(lambda: ended.append(1))
-        world.clock.pump([0.5, 0.5])
+        world.clock.pump([0.4, 0.4])
         world.client_sends(b"2")
         world.client_sends(b"new", OTHER)
         self.assertEqual(world.backends["any"].last.received, [b"1", b"2"])

@@ -84,9 +84,7 @@ class OutcomeTests(ExplainCase):
     def test_passed_over_by_the_index_and_yet_explained(self) -> None:
         found = self.say(client_hello("blog.example.org"))
         self.assertEqual([each.backend for each in found.candidates], ["shop", "blog"])
-        self.assertEqual(
-            found.candidates[0].reason, "sni = shop.example.org (it is blog.example.org)"
-        )
+        self.assertEqual(found.candidates[0].reason, "sni = shop.example.org (it is blog.example.org)")
 
     def test_only_as_many_octets_as_it_took(self) -> None:
         found = self.say(b"SSH-2.0-OpenSSH_9.9\r\n" + bytes(1000))
@@ -230,7 +228,10 @@ class ManyFlowsTests(ExplainCase):
         packets = [
             packet
             for number in range(6)
-            for packet in Talk(evolve(CLIENT, port=2000 + number), at=1000.0 + number).open().say(b"x").packets
+            for packet in Talk(evolve(CLIENT, port=2000 + number), at=1000.0 + number)
+            .open()
+            .say(b"x")
+            .packets
         ]
         found = explain(self.stage(config), flows_of(packets, 32768))
         self.assertEqual([each.backend for each in found], ["a", "b"] * 3)

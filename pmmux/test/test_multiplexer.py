@@ -107,6 +107,7 @@ class MultiplexerCase(DataPathCase):
         return client
 
     def pass_time(self, seconds: float) -> None:
+        self.reactor.settle()
         for _ in range(int(seconds * 4)):
             self.reactor.advance(0.25)
         self.reactor.settle()
@@ -243,7 +244,7 @@ class ConnectionTests:
                 if is_reset and not settles and not self.outcomes:
                     # The system may have forgotten it before it was accepted.
                     continue
-                self.assertEqual(self.outcomes, [errors.OUTCOME_CLIENT_GONE])
+                self.assertEqual(self.outcomes, [errors.OUTCOME_CLIENT_GONE], (is_reset, settles))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_upstream_refuses(self: Any) -> None:
@@ -298,6 +299,7 @@ class ConnectionTests:
         client = self.client()
         client.send(b"x")
         upstream = self.accept_soon(listening)
+        self.read(upstream, 1)
         stopped = Deferred.fromCoroutine(self.multiplexer.stop(10.0))
         self.assertEqual(self.multiplexer.listeners(), ())
         self.pass_time(5)

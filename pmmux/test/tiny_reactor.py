@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 # How long one turn waits for the kernel where nothing is ready; loopback needs none of it.
-_PATIENCE_MILLISECONDS = 20
-_TURNS_LIMIT = 2000
+_PATIENCE_MILLISECONDS = 3
+_TURNS_LIMIT = 500
+_IDLE_TURNS_LIMIT = 50
 
 
 @implementer(IReactorFDSet, IReactorTime)
@@ -96,7 +97,7 @@ class TinyReactor(Clock):
             if condition():
                 return
             idle = 0 if self.turn() else idle + 1
-            if idle > len("twice"):
+            if idle > _IDLE_TURNS_LIMIT:
                 break
         raise AssertionError("what the test waits for does not happen")
 

@@ -21,6 +21,8 @@ EXHAUSTED_PAUSE_SECONDS = 0.2
 # Kept for the control socket, health checks, log files, the resolver's threads and the like.
 RESERVED_DESCRIPTORS = 256
 DESCRIPTORS_PER_CONNECTION = 2
+# The share of the most there may be, below which reaching the limit is worth another word.
+TOLD_AGAIN_BELOW = 0.9
 _STREAM = int(socket.SOCK_STREAM)
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -48,6 +50,9 @@ class ConnectionLimit:
         self.maximum = maximum
         self.open = 0
         self._paused: list[Acceptor] = []
+        # Told once, and not again for each connection that takes the place of one.
+        self._is_told = False
+        self._quiet_below = maximum * TOLD_AGAIN_BELOW
 
     def take(self) -> None:
         """One more is open."""
@@ -56,6 +61,8 @@ class ConnectionLimit:
     def give_back(self) -> None:
         """One is closed: whoever waited for room goes on."""
         self.open -= 1
+        if self._is_told and self.open < self._quiet_below:
+            self._is_told = False
         if self._paused and self.open < self.maximum:
             paused, self._paused = self._paused, []
             for acceptor in paused:
@@ -63,7 +70,8 @@ class ConnectionLimit:
 
     def wait(self, acceptor: Acceptor) -> None:
         """Let C{acceptor} wait for room."""
-        if not self._paused:
+        if not self._is_told:
+            self._is_told = True
             self.log.warn(
                 "{open} connections are open, the most there may be: accepting pauses", open=self.open
             )

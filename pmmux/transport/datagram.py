@@ -346,7 +346,7 @@ class DatagramPath:
         @raises UpstreamError: there is no way to C{address}, or no descriptor.
         """
         try:
-            sock = connect_datagrams(_FAMILIES[address.family], (address.host, address.port))
+            sock = connect_datagrams(_FAMILIES[address.family], address.host, address.port)
         except OSError as error:
             raise UpstreamError(str(address), error.strerror or str(error)) from None
         return UpstreamDatagrams(self.readers, self.buffer, sock, address, peer)

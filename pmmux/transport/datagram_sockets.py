@@ -171,15 +171,19 @@ def open_beside(wildcard: socket.socket, host: str) -> socket.socket | None:
     return opened
 
 
-def connect_datagrams(family: int, where: Any) -> socket.socket:
+def connect_datagrams(family: int, host: str, port: int) -> socket.socket:
     """
     A socket that exchanges datagrams with one address only.
 
+    @param host: an address, with its zone where it is link-local.
     @raises OSError: there is no way to it, or no descriptor.
     """
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UPSTREAM_BUFFER_OCTETS)
+        where: Any = (host, port)
+        if "%" in host:
+            where = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)[0][4]
         sock.connect(where)
     except BaseException:
         sock.close()

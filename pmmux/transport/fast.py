@@ -19,6 +19,7 @@ from pmmux.transport.buffer import SharedBuffer
 from pmmux.transport.flow import Flow
 from pmmux.transport.poller import READING_AND_WRITING, Poller
 from pmmux.transport.relaying import Relay, RelayLimits
+from pmmux.transport.splicing import Pipe, PipePool
 from pmmux.transport.stream import Stream
 from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
 
@@ -65,15 +66,19 @@ class _Connecting:
 class FastDataPath:
     """See L{IDataPath}."""
 
-    def __init__(self, reactor: Any, limits: RelayLimits, congestion_control: str = "") -> None:
+    def __init__(
+        self, reactor: Any, limits: RelayLimits, congestion_control: str = "", splices: bool = True
+    ) -> None:
         """
         @param limits: those of every relay of this data path.
         @param congestion_control: the algorithm for our sockets; empty for the system's.
+        @param splices: whether flows that have proved bulk are spliced.
         """
         self._reactor = reactor
         self.poller = Poller(reactor)
         self.buffer = SharedBuffer()
         self.wheel = ProgressWheel(reactor)
+        self.pipes = PipePool() if splices and hasattr(os, "splice") else None
         self.limits = limits
         self._congestion_control = congestion_control.encode("ascii")
         self._slow: dict[Address, float] = {}
@@ -198,6 +203,17 @@ class FastDataPath:
     def close(self) -> None:
         """Stop polling; everything must have been closed."""
         self.poller.close()
+        if self.pipes is not None:
+            self.pipes.close()
+
+    def take_pipe(self) -> Pipe | None:
+        """For a bulk flow: an empty pipe, where there is one to be had."""
+        return None if self.pipes is None else self.pipes.take()
+
+    def give_back(self, pipe: Pipe) -> None:
+        """For a bulk flow: it needs the pipe no more."""
+        if self.pipes is not None:
+            self.pipes.give_back(pipe)
 
     async def _wait(self, sock: socket.socket, timeout_seconds: float) -> int:
         connecting = _Connecting(self.poller, sock.fileno())

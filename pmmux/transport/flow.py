@@ -15,12 +15,15 @@ from zope.interface import implementer
 from pmmux import errors
 from pmmux.interfaces import IRelay
 from pmmux.transport.poller import ERROR, OUT, READ_HANG_UP, READING, READING_AND_WRITING
+from pmmux.transport.splicing import Pipe
 from pmmux.transport.unsent import unsent_octets
 
 if TYPE_CHECKING:
     from pmmux.transport.fast import FastDataPath
 
 READS_PER_TURN = 4
+# A side that has less than this to give at a time is read into the buffer again.
+FEWEST_TO_SPLICE_OCTETS = 64 * 1024
 # Told to an end whose last event is not known: it may have been told before the relay began, so it
 # must be read until it would block.
 UNKNOWN = 1 << 20
@@ -37,7 +40,8 @@ class FlowEnd:
     One side of a flow.
 
     @ivar descriptor: -1 once it is closed.
-    @ivar pending: octets for this side that the system did not take yet.
+    @ivar pending: octets for this side that the system did not take yet, or a pipe that holds them.
+    @ivar is_bulk: whether this side has proved to send much: its octets are spliced then.
     @ivar read_ended: whether this side's data has ended.
     @ivar blocked: the events that came while the other side's pending octets kept this one from
         being read; 0 for none.
@@ -48,6 +52,7 @@ class FlowEnd:
         "blocked",
         "descriptor",
         "flow",
+        "is_bulk",
         "octets",
         "other",
         "pending",
@@ -61,7 +66,8 @@ class FlowEnd:
         self.flow = flow
         self.sock = sock
         self.descriptor = sock.fileno()
-        self.pending: bytes | None = None
+        self.pending: bytes | Pipe | None = None
+        self.is_bulk = False
         self.read_ended = False
         self.blocked = 0
         self.octets = 0
@@ -95,6 +101,8 @@ class FlowEnd:
         if events & ERROR:
             # A reset sets READ_HANG_UP too, and no end follows: read on, until the error is met.
             events = ERROR | UNKNOWN
+        if self.is_bulk and self._splice(events):
+            return
         shared = self.flow.path.buffer
         buffer = shared.octets
         size = len(buffer)
@@ -113,6 +121,8 @@ class FlowEnd:
             try:
                 if count == size:
                     sent = other.sock.send(buffer, _SEND)
+                    if self.flow.path.pipes is not None and not self.is_bulk:
+                        self._become_bulk()
                 elif events & READ_HANG_UP:
                     # That was all there is, and its end follows: let both leave in one packet.
                     sent = other.sock.send(shared.view[:count], _SEND_MORE)
@@ -142,18 +152,22 @@ class FlowEnd:
     def flush(self) -> None:
         """Write what is pending, and let the other side go on when that is done."""
         pending = self.pending
-        if pending is None:
-            return
         try:
-            sent = self.sock.send(pending, _SEND)
+            if isinstance(pending, Pipe):
+                self.flow.flushed += pending.drain(self.descriptor)
+                if pending.held:
+                    return
+                self.flow.path.give_back(pending)
+            elif pending is not None:
+                sent = self.sock.send(pending, _SEND)
+                self.flow.flushed += sent
+                if sent < len(pending):
+                    self.pending = pending[sent:]
+                    return
         except BlockingIOError:
             return
         except OSError:
             self.flow.reset_by(self)
-            return
-        self.flow.flushed += sent
-        if sent < len(pending):
-            self.pending = pending[sent:]
             return
         self.pending = None
         other = self.other
@@ -165,6 +179,54 @@ class FlowEnd:
         elif other.blocked:
             events, other.blocked = other.blocked, 0
             other.pump(events)
+
+    def _become_bulk(self) -> None:
+        self.is_bulk = True
+        # Splicing has no flag of its own against waiting for a socket.
+        self.sock.setblocking(False)
+        self.other.sock.setblocking(False)
+
+    def _splice(self, events: int) -> bool:
+        """
+        As L{pump}, through a pipe.
+
+        @return: C{False} where there is no pipe to be had; nothing has happened then.
+        """
+        path = self.flow.path
+        pipe = path.take_pipe()
+        if pipe is None:
+            return False
+        other = self.other
+        moved = 0
+        failed: FlowEnd | None = None
+        for _ in range(READS_PER_TURN):
+            failed = self
+            try:
+                count = pipe.fill(self.descriptor)
+                moved += count
+                self.octets += count
+                failed = other
+                pipe.drain(other.descriptor)
+            except BlockingIOError:
+                self.is_bulk = moved >= FEWEST_TO_SPLICE_OCTETS
+                break
+            except OSError:
+                path.give_back(pipe)
+                self.flow.reset_by(failed)
+                return True
+            if not count:
+                path.give_back(pipe)
+                self.end()
+                return True
+            if pipe.held:
+                other.pending = pipe
+                self.blocked = events | UNKNOWN
+                path.poller.again(other.descriptor, READING_AND_WRITING)
+                return True
+        else:
+            path.poller.again(self.descriptor, READING if self.pending is None else READING_AND_WRITING)
+        path.give_back(pipe)
+        return True
 
     def end(self) -> None:
         """This side's data ended: end the other's writing when all is written, and nothing else."""
@@ -194,6 +256,8 @@ class FlowEnd:
         if reset and self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.sock.close()
+        if isinstance(self.pending, Pipe):
+            self.flow.path.give_back(self.pending)
         self.pending = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -88,4 +89,6 @@ def _reason(failed: error.ConnectError) -> str:
     if isinstance(failed, error.ConnectionRefusedError):
         return "connection refused"
     cause = failed.osError
+    if isinstance(cause, int):
+        return os.strerror(cause)
     return str(getattr(cause, "strerror", None) or cause or failed)

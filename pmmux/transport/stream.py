@@ -95,7 +95,12 @@ class Stream:
         """Connect C{protocol}, and tell it of what arrives."""
         self.protocol = protocol
         protocol.makeConnection(self)
-        if self.protocol is not None:
+        if self.protocol is None or self._lost:
+            return
+        if self._registered:
+            # Its former owner may have been told already of what is there, and of its end.
+            self._poll_again()
+        else:
             self.register()
 
     def connect(self, protocol: Any) -> None:

@@ -61,8 +61,12 @@ class SideBySideCase(SynchronousTestCase):
     def __init__(self, methodName: str = "runTest") -> None:
         super().__init__(methodName)
         self.endings = ExitStack()
-        key = (type(self), methodName)
-        setattr(self, methodName, lambda: _ahead.take(key))
+
+    def run(self, result: Any) -> None:
+        """For trial: in place of the test, wait for it."""
+        key = (type(self), self._testMethodName)
+        setattr(self, self._testMethodName, lambda: _ahead.take(key))
+        super().run(result)
 
     def begin(self) -> None:
         """In place of C{setUp}."""
@@ -76,7 +80,7 @@ def _perform(case: type[SideBySideCase], name: str) -> None:
     performed = case(name)
     with performed.endings:
         performed.begin()
-        getattr(case, name)(performed)
+        getattr(performed, name)()
 
 
 def make_suite(*cases: type[SideBySideCase]) -> TestSuite:

@@ -95,7 +95,8 @@ class Pmmux:
                 stdout=log,
                 stderr=errors,
                 cwd=directory,
-                env=clean_environment(**environment or {}),
+                # There it makes its control socket.
+                env=clean_environment(**{"RUNTIME_DIRECTORY": str(directory), **(environment or {})}),
                 start_new_session=True,
                 preexec_fn=_descriptor_limit(descriptor_limit),
             )

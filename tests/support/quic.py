@@ -34,7 +34,7 @@ def make_certificate(directory: Path, name: str) -> tuple[Path, Path]:
     """A certificate for C{name}, and its key, in files."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -128,7 +128,12 @@ class QuicClient:
     """A client of the test's own; it does something while it is asked to."""
 
     def __init__(
-        self, case: PmmuxCase, port: int, name: str, more_protocols: tuple[str, ...] = (), version_2: bool = False
+        self,
+        case: PmmuxCase,
+        port: int,
+        name: str,
+        more_protocols: tuple[str, ...] = (),
+        version_2: bool = False,
     ) -> None:
         """@param more_protocols: offered besides, which makes the hello long."""
         configuration = QuicConfiguration(

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Collection, Sequence
 
 from pmmux.config.settings import Settings
-from pmmux.config.values import port as read_port
 from pmmux.config.values import address as read_address
+from pmmux.config.values import port as read_port
 from pmmux.control import exits
 from pmmux.control.console.command import ConsoleCommand, add_config_argument, add_json_argument, load_config
 from pmmux.control.tables import cell, table
@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     said.add_argument("--http", metavar="REQUEST", help="an HTTP request: 'GET /x', or just the path")
     said.add_argument("--silent", action="store_true", help="a client that says nothing")
     said.add_argument(
-        "--pcap", metavar="FILE", help=f"every flow of a pcap or pcapng capture (extra: {EXTRA}); - to read it"
+        "--pcap",
+        metavar="FILE",
+        help=f"every flow of a pcap or pcapng capture (extra: {EXTRA}); - to read it",
     )
     parser.add_argument(
         "--alpn", metavar="PROTOCOLS", help="with --sni: application protocols offered, with commas"
@@ -114,7 +116,9 @@ def _fault(arguments: argparse.Namespace) -> str:
         return "--host and --header go with --http"
     if arguments.client is not None and arguments.pcap is not None:
         return "--from does not go with --pcap: a capture says who its clients are"
-    if arguments.proto == "udp" and (arguments.sni is not None or arguments.http is not None or arguments.silent):
+    if arguments.proto == "udp" and (
+        arguments.sni is not None or arguments.http is not None or arguments.silent
+    ):
         return "--proto udp goes with --hex and --file"
     return ""
 

@@ -9,7 +9,6 @@ import ssl
 from importlib import metadata
 
 import twisted
-
 from pmmux import __version__
 from pmmux.control import exits
 from pmmux.control.console.command import ConsoleCommand, add_json_argument
@@ -45,4 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     return exits.OK
 
 
-command = ConsoleCommand("version", "Print the versions of pmmux and of what it runs on.", run, add_json_argument)
+command = ConsoleCommand(
+    "version", "Print the versions of pmmux and of what it runs on.", run, add_json_argument
+)

@@ -1,0 +1,1 @@
+"""C{pmmuxctl top}: what is shown, and the screen that shows it."""

@@ -1,0 +1,188 @@
+"""What C{pmmuxctl top} shows, from what a running pmmux says of itself. Pure: no terminal, no socket."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+
+from pmmux.control.tables import Column, cell, clock_text, octets_text, seconds_text
+
+HISTORY = 60
+_BARS = " ▁▂▃▄▅▆▇█"
+
+BACKEND_COLUMNS: tuple[Column, ...] = (
+    ("name", "BACKEND"),
+    ("status", "STATUS"),
+    ("active", "OPEN"),
+    ("rate", "NEW/S"),
+    ("routed", "ROUTED"),
+    ("connect", "CONNECT"),
+    ("check", "CHECK"),
+    ("target", "TARGET"),
+    ("error", "ERROR"),
+)
+ROUTE_COLUMNS: tuple[Column, ...] = (
+    ("ended", "ENDED"),
+    ("client", "CLIENT"),
+    ("protocol", "PROTOCOL"),
+    ("name", "NAME"),
+    ("backend", "BACKEND"),
+    ("outcome", "OUTCOME"),
+    ("in", "IN"),
+    ("out", "OUT"),
+    ("took", "TOOK"),
+)
+
+
+@frozen(slots=True)
+class Line:
+    """
+    One row of a table.
+
+    @ivar identity: what it is about: a backend's name, a connection's number.
+    @ivar style: C{"good"}, C{"bad"}, C{"aside"} or empty.
+    """
+
+    identity: Any
+    text: str
+    style: str = ""
+
+
+@define
+class Overview:
+    """
+    What was said last, and how fast it changes.
+
+    @ivar status: the result of C{status}.
+    @ivar connections_per_second: accepted.
+    @ivar failures_per_second: of those that were not routed.
+    @ivar octets_in_per_second: from clients.
+    @ivar octets_out_per_second: to clients.
+    """
+
+    status: Mapping[str, Any] = field(factory=dict)
+    backends: Sequence[Mapping[str, Any]] = ()
+    routes: Sequence[Mapping[str, Any]] = ()
+    connections_per_second: float = 0.0
+    failures_per_second: float = 0.0
+    octets_in_per_second: float = 0.0
+    octets_out_per_second: float = 0.0
+    _history: deque[float] = field(factory=lambda: deque(maxlen=HISTORY))
+    _rates: dict[str, float] = field(factory=dict)
+    _taken_at: float | None = None
+
+    def take(
+        self,
+        status: Mapping[str, Any],
+        backends: Sequence[Mapping[str, Any]],
+        routes: Sequence[Mapping[str, Any]],
+        seconds: float,
+    ) -> None:
+        """
+        Take in what is said now.
+
+        @param seconds: when, on a clock that only goes on.
+        """
+        passed = 0.0 if self._taken_at is None else seconds - self._taken_at
+        # Another process: nothing is to be compared.
+        if passed > 0 and status.get("pid") == self.status.get("pid"):
+            before = self.status
+            self.connections_per_second = _rate(before, status, "connections_total", passed)
+            self.failures_per_second = _rate(before, status, "connections_failed", passed)
+            self.octets_in_per_second = _rate(before, status, "octets_from_clients", passed)
+            self.octets_out_per_second = _rate(before, status, "octets_to_clients", passed)
+            self._history.append(self.octets_in_per_second + self.octets_out_per_second)
+            routed = {each["name"]: each["routed"] for each in self.backends}
+            self._rates = {
+                each["name"]: max(0, each["routed"] - routed[each["name"]]) / passed
+                for each in backends
+                if each["name"] in routed
+            }
+        self.status, self.backends, self.routes, self._taken_at = status, backends, routes, seconds
+
+    def heading(self) -> str:
+        """Who it is."""
+        status = self.status
+        up = seconds_text(status.get("uptime_seconds"))
+        return f"pmmux {cell(status.get('version'))}  process {cell(status.get('pid'))}  up {up}"
+
+    def totals(self) -> list[str]:
+        """How it does, in two lines."""
+        status = self.status
+        came_in, went_out = map(octets_text, (self.octets_in_per_second, self.octets_out_per_second))
+        return [
+            f"open {status.get('connections_open', 0)}  UDP {status.get('sessions_open', 0)}  "
+            f"new {self.connections_per_second:.1f}/s  refused {self.failures_per_second:.1f}/s  "
+            f"memory {octets_text(status.get('memory_octets') or 0)}  "
+            f"descriptors {cell(status.get('descriptors_open'))}",
+            f"in {came_in}/s  out {went_out}/s  {self.sparkline()}",
+        ]
+
+    def sparkline(self) -> str:
+        """The throughput of the last time, the newest to the right, against its highest."""
+        highest = max(self._history, default=0.0)
+        if not highest:
+            return ""
+        steps = len(_BARS) - 1
+        return "".join(_BARS[round(each / highest * steps)] for each in self._history)
+
+    def backend_lines(self) -> list[Line]:
+        """The titles, and a line for each backend."""
+        rows = [
+            {
+                **each,
+                "rate": f"{self._rates.get(each['name'], 0.0):.1f}",
+                "connect": seconds_text(each["connect_seconds"]),
+                "check": seconds_text(each["check_seconds"]),
+            }
+            for each in self.backends
+        ]
+        styles = [_status_style(each["status"]) for each in self.backends]
+        return _lines(rows, BACKEND_COLUMNS, "name", styles)
+
+    def route_lines(self, refused_only: bool = False) -> list[Line]:
+        """The titles, and a line for each of the last routes, the newest first."""
+        shown = [each for each in self.routes if not (refused_only and each["backend"])]
+        rows = [
+            {
+                **each,
+                "ended": clock_text(each["time"]),
+                "name": each["sni"] or each["host"],
+                "in": octets_text(each["octets_from_client"]),
+                "out": octets_text(each["octets_from_upstream"]),
+                "took": seconds_text(each["duration_seconds"]),
+            }
+            for each in shown
+        ]
+        return _lines(rows, ROUTE_COLUMNS, "id", ["" if each["backend"] else "bad" for each in shown])
+
+
+def _rate(before: Mapping[str, Any], now: Mapping[str, Any], name: str, seconds: float) -> float:
+    # What is open is added up when asked for: a number may fall a little when it is told again.
+    return max(0.0, now[name] - before[name]) / seconds
+
+
+def _status_style(status: str) -> str:
+    if status in ("unhealthy", "degraded"):
+        return "bad"
+    return "aside" if status in ("draining", "stopped") else "good"
+
+
+def _lines(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], identity: str, styles: Sequence[str]
+) -> list[Line]:
+    titles = [title for _, title in columns]
+    cells = [[cell(row.get(key), 40) for key, _ in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    written: Iterator[str] = (
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in (titles, *cells)
+    )
+    head = Line(None, next(written), "title")
+    return [
+        head,
+        *(Line(row[identity], text, style) for row, text, style in zip(rows, written, styles, strict=True)),
+    ]

@@ -1,0 +1,736 @@
+"""TLS, end to end: curl, openssl and Python as clients, on both data paths."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pmmux.test.authority import Authority
+from pmmux.test.hellos import client_hello
+from tests.support.case import (
+    OnFastPath,
+    OnPortablePath,
+    PmmuxCase,
+    find_program,
+    read_all,
+    read_exactly,
+    reset,
+)
+from tests.support.peers import Peer, answer_with, echo
+from tests.support.process import Pmmux
+
+AUTHORITY = Authority()
+SHOP = AUTHORITY.issue("shop.example.org", "127.0.0.1")
+WILD = AUTHORITY.issue("*.wild.example.org")
+CLIENT = AUTHORITY.issue(common_name="a client")
+STRANGER = Authority("another root").issue(common_name="a stranger")
+BIG = os.urandom(8 << 20)
+
+
+class TLSCase(PmmuxCase):
+    """Certificates in files, and clients that trust them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.files = self.make_directory("files")
+        self.root = AUTHORITY.root.write(self.files / "root.pem", AUTHORITY.root_pem)
+        self.shop = SHOP.write(self.files / "shop.pem")
+        self.wild = WILD.write(self.files / "wild.pem")
+        self.client = CLIENT.write(self.files / "client.pem")
+        self.stranger = STRANGER.write(self.files / "stranger.pem")
+
+    def config(self, backends: str, listener: str = "", more: str = "") -> str:
+        return f"""
+[pmmux]
+detect-timeout = 1s
+
+[listener front]
+bind = 127.0.0.1
+port = ?
+{listener}
+
+[certificate shop]
+path = {self.shop}
+
+[certificate wild]
+path = {self.wild}
+
+{more}
+{backends}
+"""
+
+    def start_echo(self, listener: str = "", more: str = "") -> Pmmux:
+        return self.start(self.config(backend("echo", Peer(self, echo).port), listener, more))
+
+    def context(self, **more: Any) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.root)
+        if "certificate" in more:
+            context.load_cert_chain(more["certificate"])
+        if "alpn" in more:
+            context.set_alpn_protocols(more["alpn"])
+        if "version" in more:
+            context.minimum_version = context.maximum_version = more["version"]
+        return context
+
+    def secure(self, where: Any, name: str = "shop.example.org", **more: Any) -> ssl.SSLSocket:
+        context = more.pop("context", None) or self.context(**more)
+        session = more.get("session")
+        secured = context.wrap_socket(self.connect(where), server_hostname=name, session=session)
+        self.addCleanup(secured.close)
+        return secured
+
+    def openssl(
+        self, pmmux: Pmmux, *arguments: str, said: bytes = b"", name: str = "shop.example.org"
+    ) -> str:
+        command = [
+            find_program("openssl"),
+            "s_client",
+            "-connect",
+            f"127.0.0.1:{pmmux.port}",
+            "-CAfile",
+            self.root,
+        ]
+        done = subprocess.run(
+            [*command, "-servername", name, *arguments],
+            input=said,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=20,
+            check=False,
+        )
+        return done.stdout.decode("latin-1")
+
+
+def backend(name: str, port: int, *lines: str) -> str:
+    return "\n".join((f"[backend {name}]", "protocol = pass", f"target = 127.0.0.1:{port}", *lines, ""))
+
+
+class TerminationTests:
+    def test_every_version(self) -> None:
+        pmmux = self.start_echo()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            secured = self.secure(pmmux, version=version)
+            secured.sendall(b"hello")
+            self.assertEqual(read_exactly(secured, 5), b"hello")
+            self.assertEqual(secured.version(), version.name.replace("TLSv1_", "TLSv1."))
+
+    def test_old_versions_are_refused(self) -> None:
+        pmmux = self.start_echo()
+        found = self.openssl(pmmux, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+        self.assertIn("protocol version", found)
+
+    def test_certificate_by_name(self) -> None:
+        pmmux = self.start_echo()
+        for name, expected in (("shop.example.org", SHOP), ("any.wild.example.org", WILD)):
+            secured = self.secure(pmmux, name)
+            found = secured.getpeercert(True)
+            self.assertEqual(ssl.DER_cert_to_PEM_cert(found).encode(), expected.certificate_pem)
+
+    def test_content_routes_again(self) -> None:
+        names = ("web", "ssh", "other")
+        ports = {name: Peer(self, answer_with(name.encode())).port for name in names}
+        pmmux = self.start(
+            self.config(
+                backend(
+                    "web",
+                    ports["web"],
+                    "detect = http",
+                    "host = shop\\.example\\.org",
+                    "property[tls] = true",
+                )
+                + backend("ssh", ports["ssh"], "detect = ssh", "sni = shop.example.org")
+                + backend(
+                    "other",
+                    ports["other"],
+                    "property[tls.terminated] = true",
+                    "property[tls.protocol] = TLSv1\\.3",
+                )
+            )
+        )
+        for said, expected in (
+            (b"GET / HTTP/1.1\r\nHost: shop.example.org\r\n\r\n", b"web"),
+            (b"SSH-2.0-x\r\n", b"ssh"),
+            (b"anything", b"other"),
+        ):
+            secured = self.secure(pmmux)
+            secured.sendall(said)
+            self.assertEqual(read_all(secured), expected)
+        self.assertEqual({line["server_name"] for line in pmmux.wait_finished(3)}, {"shop.example.org"})
+
+    def test_pass_through_and_termination_on_one_port(self) -> None:
+        other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        other.load_cert_chain(self.wild)
+
+        def serve(sock: socket.socket) -> None:
+            with other.wrap_socket(sock, server_side=True) as secured:
+                secured.sendall(b"the upstream's own")
+
+        config = self.config(
+            backend(
+                "passed",
+                Peer(self, serve).port,
+                "sni = pass.wild.example.org",
+                "property[tls.terminated] = false",
+            )
+            + backend("plain", Peer(self, answer_with(b"plain")).port, "property[tls] = false")
+            + backend("terminated", Peer(self, answer_with(b"terminated")).port),
+            "tls-pass = pass.wild.example.org",
+        )
+        pmmux = self.start(config)
+
+        def visit(number: int) -> None:
+            if number % 3 == 0:
+                self.assertEqual(read_all(self.secure(pmmux, "pass.wild.example.org")), b"the upstream's own")
+                return
+            client = self.secure(pmmux) if number % 3 == 1 else self.connect(pmmux)
+            client.sendall(b"x")
+            self.assertEqual(read_all(client), b"terminated" if number % 3 == 1 else b"plain")
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(visit, range(30)))
+
+    def test_require(self) -> None:
+        pmmux = self.start_echo("tls = require")
+        client = self.connect(pmmux)
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        self.assert_ended(client)
+        self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "negotiation-failed")
+        secured = self.secure(pmmux)
+        secured.sendall(b"hello")
+        self.assertEqual(read_exactly(secured, 5), b"hello")
+
+    def test_silent_client_reaches_a_server_that_speaks_first(self) -> None:
+        speaks = Peer(self, lambda sock: sock.sendall(b"220 ready\r\n"))
+        pmmux = self.start(self.config(backend("smtp", speaks.port)))
+        self.assertEqual(read_all(self.connect(pmmux)), b"220 ready\r\n")
+
+    def test_default_and_unknown_names(self) -> None:
+        pmmux = self.start_echo()
+        client = self.connect(pmmux)
+        hello = client_hello(b"unknown.example.org")
+        client.sendall(hello)
+        self.assertEqual(read_exactly(client, len(hello)), hello)
+        default = AUTHORITY.issue("default.example.org").write(self.files / "default.pem")
+        pmmux = self.start_echo(more=f"[certificate rest]\npath = {default}\ndefault = yes\n")
+        context = self.context()
+        context.check_hostname = False
+        for name in ("unknown.example.org", None):
+            secured = self.secure(pmmux, name, context=context)
+            self.assertEqual(secured.getpeercert()["subject"], ((("commonName", "default.example.org"),),))
+
+    def test_generated(self) -> None:
+        pmmux = self.start_echo(more="[tls]\ngenerate-certificates = yes\n")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        found = [self.secure(pmmux, "new.example.org", context=context).getpeercert(True) for _ in range(2)]
+        self.assertEqual(found[0], found[1])
+        self.assertNotEqual(
+            found[0], self.secure(pmmux, "other.example.org", context=context).getpeercert(True)
+        )
+
+    def test_alpn(self) -> None:
+        pmmux = self.start_echo("alpn = h2, http/1.1")
+        for offered, expected in ((["http/1.1", "h2"], "h2"), (["x", "http/1.1"], "http/1.1"), ([], None)):
+            more = {"alpn": offered} if offered else {}
+            self.assertEqual(self.secure(pmmux, **more).selected_alpn_protocol(), expected)
+        with self.assertRaisesRegex(ssl.SSLError, "NO_APPLICATION_PROTOCOL"):
+            self.secure(pmmux, alpn=["imap"])
+        self.assertIn("no application protocol in common", pmmux.wait_finished(1)[0]["detail"])
+
+    def test_client_certificates(self) -> None:
+        listener = f"client-certificates = {{}}\nclient-ca = {self.root}"
+        port = Peer(self, answer_with(b"known")).port
+        known = backend(
+            "known", port, "property[tls.client.name] = a client", "property[tls.client.verified] = true"
+        )
+        rest = backend("rest", Peer(self, answer_with(b"unknown")).port)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            pmmux = self.start(self.config(known + rest, listener.format("optional")))
+            for more, expected in (({"certificate": self.client}, b"known"), ({}, b"unknown")):
+                secured = self.secure(pmmux, version=version, **more)
+                secured.sendall(b"x")
+                self.assertEqual(read_all(secured), expected)
+            required = self.start(self.config(known + rest, listener.format("require")))
+            secured = self.secure(required, version=version, certificate=self.client)
+            secured.sendall(b"x")
+            self.assertEqual(read_all(secured), b"known")
+            for started, more in (
+                (required, {}),
+                (required, {"certificate": self.stranger}),
+                (pmmux, {"certificate": self.stranger}),
+            ):
+                with self.assertRaises((ssl.SSLError, ConnectionResetError)):
+                    read_exactly(self.secure(started, version=version, **more), 1) or self.fail(
+                        "it ended well"
+                    )
+
+    def test_resumption(self) -> None:
+        for certificates in ("", f"client-certificates = require\nclient-ca = {self.root}"):
+            pmmux = self.start_echo(certificates)
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                context = self.context(version=version, certificate=self.client)
+                session = None
+                for is_reused in (False, True, True):
+                    secured = self.secure(pmmux, context=context, session=session)
+                    secured.sendall(b"hello")
+                    self.assertEqual(read_exactly(secured, 5), b"hello")
+                    self.assertEqual(secured.session_reused, is_reused)
+                    session = secured.session
+
+    def test_resumption_across_rotations(self) -> None:
+        pmmux = self.start_echo(more="[tls]\nticket-rotation = 2s\n")
+        context = self.context(version=ssl.TLSVersion.TLSv1_2)
+        secured = self.secure(pmmux, context=context)
+        time.sleep(2.1)
+        # This one moves the keys on.
+        self.secure(pmmux)
+        self.assertTrue(self.secure(pmmux, context=context, session=secured.session).session_reused)
+        time.sleep(2.1)
+        self.secure(pmmux)
+        self.assertFalse(self.secure(pmmux, context=context, session=secured.session).session_reused)
+
+    def test_no_tickets(self) -> None:
+        pmmux = self.start_echo(more="[tls]\ntickets = no\n")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = self.context(version=version)
+            secured = self.secure(pmmux, context=context)
+            secured.sendall(b"hello")
+            read_exactly(secured, 5)
+            again = self.secure(pmmux, context=context, session=secured.session)
+            self.assertFalse(again.session_reused)
+
+    def test_stapling(self) -> None:
+        (self.files / "ocsp.der").write_bytes(SHOP.ocsp_response())
+        pmmux = self.start_echo(
+            more=f"[certificate stapled]\npath = {self.wild}\nhosts = stapled.example.org\nocsp = {self.files}/ocsp.der\n"
+        )
+        self.assertIn(
+            "OCSP Response Status: successful", self.openssl(pmmux, "-status", name="stapled.example.org")
+        )
+        self.assertIn("OCSP response: no response sent", self.openssl(pmmux, "-status"))
+
+    def test_curl(self) -> None:
+        if find_program("curl") is None:
+            return
+        listener = f"alpn = http/1.1\nclient-certificates = optional\nclient-ca = {self.root}"
+        web = "[backend web]\nprotocol = http-response\nresponse.body = {scheme} {host}\n"
+        pmmux = self.start(self.config(web, listener))
+        url = f"https://shop.example.org:{pmmux.port}/"
+        usual = [
+            "curl",
+            "-sS",
+            "-m",
+            "10",
+            "--cacert",
+            self.root,
+            "--resolve",
+            f"shop.example.org:{pmmux.port}:127.0.0.1",
+        ]
+        for version in (["--tlsv1.2", "--tls-max", "1.2"], ["--tlsv1.3"]):
+            for http in ("--http1.1", "--http2", "--no-alpn"):
+                for certificate in ([], ["--cert", self.client]):
+                    self.assertEqual(
+                        self.run_command([*usual, *version, http, *certificate, url]),
+                        "https shop.example.org",
+                    )
+
+
+class StreamTests:
+    """The octets, their ends, and their breaks."""
+
+    def relay(self, version: Any = None) -> tuple[Pmmux, ssl.SSLSocket, socket.socket]:
+        listening = self.listen()
+        pmmux = self.start(self.config(backend("up", listening.getsockname()[1])))
+        secured = self.secure(pmmux, **({"version": version} if version else {}))
+        secured.sendall(b"hello")
+        upstream = self.accept(listening)
+        self.assertEqual(read_exactly(upstream, 5), b"hello")
+        return pmmux, secured, upstream
+
+    def test_bulk_both_ways(self) -> None:
+        pmmux, secured, upstream = self.relay()
+        with ThreadPoolExecutor(2) as pool:
+            up = pool.submit(secured.sendall, BIG)
+            down = pool.submit(upstream.sendall, BIG[::-1])
+            read = pool_read(upstream, len(BIG))
+            self.assertEqual(read_exactly(secured, len(BIG)), BIG[::-1])
+            self.assertEqual(read(), BIG)
+            up.result(20)
+            down.result(20)
+
+    def test_slow_reader_stops_the_sender(self) -> None:
+        pmmux, secured, upstream = self.relay()
+        upstream.setblocking(False)
+        sent = 0
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline and sent < 64 << 20:
+            try:
+                sent += upstream.send(BIG)
+            except BlockingIOError:
+                time.sleep(0.05)
+        self.assertLess(sent, 64 << 20)
+        self.assertEqual(len(read_exactly(secured, sent)), sent)
+
+    def test_upstream_ends_first(self) -> None:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            pmmux, secured, upstream = self.relay(version)
+            upstream.sendall(b"bye")
+            upstream.shutdown(socket.SHUT_WR)
+            # close_notify: Python would raise at an end without.
+            self.assertEqual(secured.recv(10), b"bye")
+            self.assertEqual(secured.recv(10), b"")
+            with ThreadPoolExecutor(1) as pool:
+                sent = pool.submit(secured.sendall, BIG)
+                self.assertEqual(read_exactly(upstream, len(BIG)), BIG)
+                sent.result(20)
+            secured.close()
+            self.assertEqual(read_all(upstream), b"")
+            self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "closed")
+
+    def test_client_ends_first(self) -> None:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            pmmux, secured, upstream = self.relay(version)
+            octets = HalfClosed(self, secured)
+            self.assertEqual(upstream.recv(10), b"")
+            with ThreadPoolExecutor(1) as pool:
+                sent = pool.submit(upstream.sendall, BIG)
+                sent.add_done_callback(lambda _: upstream.close())
+                self.assertEqual(octets.read_all(), BIG)
+            self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "closed")
+
+    def test_end_without_close_notify(self) -> None:
+        pmmux, secured, upstream = self.relay()
+        secured.sendall(b"last")
+        raw = socket.socket(fileno=secured.detach())
+        raw.shutdown(socket.SHUT_WR)
+        self.assertEqual(read_all(upstream), b"last")
+        upstream.close()
+        raw.close()
+
+    def test_reset_by_client(self) -> None:
+        pmmux, secured, upstream = self.relay()
+        reset(socket.socket(fileno=secured.detach()))
+        self.assert_reset(upstream)
+        self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "reset-by-client")
+
+    def test_reset_by_upstream(self) -> None:
+        pmmux, secured, upstream = self.relay()
+        reset(upstream)
+        with self.assertRaises(ConnectionResetError):
+            secured.recv(1)
+        self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "reset-by-upstream")
+
+    def test_forged_record(self) -> None:
+        pmmux, secured, upstream = self.relay()
+        raw = socket.socket(fileno=secured.detach())
+        raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        self.assert_reset(upstream)
+        raw.close()
+
+    def test_server_that_closes_at_once(self) -> None:
+        answer = os.urandom(32 * 1024)
+        pmmux = self.start(self.config(backend("up", Peer(self, answer_with(answer)).port)))
+
+        def fetch(_: int) -> bool:
+            with self.context().wrap_socket(
+                self.connect(pmmux), server_hostname="shop.example.org"
+            ) as secured:
+                secured.sendall(b"give")
+                return read_all(secured) == answer
+
+        with ThreadPoolExecutor(20) as pool:
+            self.assertEqual(list(pool.map(fetch, range(100))), [True] * 100)
+        pmmux.wait_finished(100)
+        self.assertEqual(pmmux.outcomes(), {"closed": 100})
+
+
+def pool_read(sock: socket.socket, count: int) -> Any:
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.append(read_exactly(sock, count)))
+    thread.start()
+
+    def join() -> bytes:
+        thread.join(20)
+        return found[0]
+
+    return join
+
+
+class HalfClosed:
+    """A client that has sent close_notify and reads on, which Python's sockets cannot."""
+
+    def __init__(self, case: TLSCase, secured: ssl.SSLSocket) -> None:
+        self.case = case
+        self.secured = secured
+        # Sends close_notify, and fails for want of the answer.
+        secured.settimeout(0)
+        try:
+            secured.unwrap()
+        except (ssl.SSLWantReadError, ssl.SSLError, OSError):
+            pass
+        secured.settimeout(20)
+
+    def read_all(self) -> bytes:
+        found = bytearray()
+        while True:
+            try:
+                octets = self.secured.read(1 << 16)
+            except ssl.SSLZeroReturnError:
+                break
+            if not octets:
+                break
+            found += octets
+        return bytes(found)
+
+
+class HostileTests:
+    def test_what_begins_as_tls_and_is_broken_is_closed(self) -> None:
+        pmmux = self.start_echo()
+        hello = client_hello(b"shop.example.org")
+        broken = [hello[:20] + b"\xff" * 40, b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(300)]
+        for octets in broken:
+            client = self.connect(pmmux)
+            client.sendall(octets)
+            client.shutdown(socket.SHUT_WR)
+            self.assert_ended(client)
+        self.assertEqual({line["outcome"] for line in pmmux.wait_finished(2)}, {"malformed"})
+
+    def test_stalled_hello(self) -> None:
+        pmmux = self.start_echo(more="[tls]\nhello-timeout = 1s\n")
+        hello = client_hello(b"shop.example.org")
+        client = self.connect(pmmux)
+        started_at = time.monotonic()
+        for octet in hello[:20]:
+            try:
+                client.sendall(bytes((octet,)))
+            except OSError:
+                break
+            time.sleep(0.1)
+        self.assert_ended(client)
+        self.assertLess(time.monotonic() - started_at, 4)
+
+    def test_stalled_handshake(self) -> None:
+        pmmux = self.start(
+            self.config(backend("echo", 1)).replace("detect-timeout = 1s", "negotiation-timeout = 1s")
+        )
+        client = self.connect(pmmux)
+        outgoing = ssl.MemoryBIO()
+        secured = self.context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="shop.example.org")
+        try:
+            secured.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        client.sendall(outgoing.read())
+        self.assertTrue(client.recv(1 << 16))
+        self.assert_ended(client)
+        self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "negotiation-failed")
+
+    def test_one_octet_segments(self) -> None:
+        pmmux = self.start_echo()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secured = self.context().wrap_bio(incoming, outgoing, server_hostname="shop.example.org")
+        client = self.connect(pmmux)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            try:
+                secured.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                for octet in outgoing.read():
+                    client.sendall(bytes((octet,)))
+                incoming.write(client.recv(1 << 16))
+        secured.write(b"hello")
+        for octet in outgoing.read():
+            client.sendall(bytes((octet,)))
+        while True:
+            try:
+                self.assertEqual(secured.read(5), b"hello")
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(client.recv(1 << 16))
+
+    def test_plaintext_in_the_handshake(self) -> None:
+        pmmux = self.start_echo()
+        client = self.connect(pmmux)
+        client.sendall(client_hello(b"shop.example.org") + b"GET / HTTP/1.0\r\n\r\n")
+        with self.assertRaises((ConnectionResetError, AssertionError)):
+            self.assertNotIn(b"GET", read_all(client))
+            raise AssertionError
+        self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "negotiation-failed")
+
+    def test_broken_files_refuse_to_start(self) -> None:
+        wrong = self.files / "wrong.pem"
+        wrong.write_bytes(SHOP.certificate_pem + WILD.key_pem())
+        for config in (
+            self.config("", "client-certificates = require"),
+            self.config("", "client-certificates = require\nclient-ca = /nowhere"),
+            self.config("", f"client-certificates = optional\nclient-ca = {self.files}/root.pem").replace(
+                self.root, "/dev/null"
+            ),
+            self.config("", more=f"[certificate wrong]\npath = {wrong}\n"),
+        ):
+            path = self.directory / "broken.ini"
+            path.write_text(config + backend("rest", 1))
+            done = subprocess.run(
+                [
+                    str(Path(os.sys.executable).with_name("twistd")),
+                    "-n",
+                    "--pidfile=",
+                    "pmmux",
+                    "--config",
+                    str(path),
+                    "--check",
+                ],
+                capture_output=True,
+                check=False,
+                timeout=30,
+            )
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn(b"broken.ini:", done.stderr)
+
+
+class ReloadTests:
+    def test_replaced_under_load(self) -> None:
+        pmmux = self.start_echo()
+        stopping = threading.Event()
+        seen: set[bytes] = set()
+        counts: list[int] = []
+
+        def visit() -> None:
+            count = 0
+            while not stopping.is_set():
+                with self.context().wrap_socket(
+                    self.connect_quietly(pmmux), server_hostname="shop.example.org"
+                ) as secured:
+                    seen.add(secured.getpeercert(True))
+                    secured.sendall(b"hello")
+                    assert read_exactly(secured, 5) == b"hello"
+                    count += 1
+            counts.append(count)
+
+        standing = self.secure(pmmux)
+        with ThreadPoolExecutor(2) as pool:
+            visits = [pool.submit(visit) for _ in range(2)]
+            for _ in range(3):
+                time.sleep(2.5)
+                # Not at once, as a careless script would.
+                path = Path(self.shop)
+                octets = AUTHORITY.issue("shop.example.org").pem
+                path.write_bytes(octets[:300])
+                time.sleep(0.1)
+                path.write_bytes(octets)
+            time.sleep(2.5)
+            stopping.set()
+            for each in visits:
+                each.result(20)
+        self.assertGreaterEqual(len(seen), 4)
+        self.assertGreater(min(counts), 20)
+        standing.sendall(b"still")
+        self.assertEqual(read_exactly(standing, 5), b"still")
+
+    def connect_quietly(self, pmmux: Pmmux) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", pmmux.port), timeout=20)
+
+
+class UpstreamTests:
+    """TLS to the upstream."""
+
+    def serve(self, certificate: str, **more: Any) -> Peer:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        if more.get("asks"):
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.root)
+
+        def answer(sock: socket.socket) -> None:
+            with context.wrap_socket(sock, server_side=True) as secured:
+                said = secured.recv(100)
+                facts = f"{secured.selected_alpn_protocol()} {bool(secured.getpeercert())}".encode()
+                secured.sendall(said + b" " + facts + b"\n")
+                while octets := secured.recv(1 << 16):
+                    secured.sendall(octets)
+
+        return Peer(self, answer)
+
+    def start_plain(self, *lines: str) -> Pmmux:
+        port = self.serve(self.shop, asks=True).port if "asks" in lines else self.serve(self.shop).port
+        lines = tuple(line for line in lines if line != "asks")
+        front = "[listener front]\nbind = 127.0.0.1\nport = ?\n"
+        return self.start(front + backend("up", port, "upstream-tls = yes", *lines))
+
+    def ask(self, pmmux: Pmmux) -> bytes:
+        client = self.connect(pmmux)
+        client.sendall(b"hello")
+        found = bytearray()
+        while not found.endswith(b"\n") and (octets := client.recv(100)):
+            found += octets
+        return bytes(found)
+
+    def test_verified(self) -> None:
+        ca = f"upstream-tls-ca = {self.root}"
+        self.assertEqual(self.ask(self.start_plain(ca)), b"hello None False\n")
+        self.assertEqual(
+            self.ask(self.start_plain(ca, "upstream-tls-name = shop.example.org")), b"hello None False\n"
+        )
+        self.assertEqual(
+            self.ask(self.start_plain(ca, "upstream-tls-alpn = http/1.1")), b"hello http/1.1 False\n"
+        )
+        ours = f"upstream-tls-certificate = {self.client}"
+        self.assertEqual(self.ask(self.start_plain(ca, ours, "asks")), b"hello None True\n")
+        self.assertEqual(self.ask(self.start_plain("upstream-tls-verify = no")), b"hello None False\n")
+
+    def test_refused(self) -> None:
+        ca = f"upstream-tls-ca = {self.root}"
+        for lines, reason in (
+            ((), "not known"),
+            ((ca, "upstream-tls-name = other.example.org"), "another name"),
+        ):
+            pmmux = self.start_plain(*lines)
+            self.assert_ended(self.say(pmmux))
+            (line,) = pmmux.wait_finished(1)
+            self.assertEqual(line["outcome"], "connect-failed")
+            self.assertIn(reason, line["detail"])
+
+    def say(self, pmmux: Pmmux) -> socket.socket:
+        client = self.connect(pmmux)
+        client.sendall(b"hello")
+        return client
+
+    def test_not_tls(self) -> None:
+        front = "[pmmux]\nconnect-timeout = 1s\n[listener front]\nbind = 127.0.0.1\nport = ?\n"
+        for serve in (
+            echo,
+            lambda sock: sock.sendall(b"220 hello\r\n") or sock.recv(1),
+            lambda sock: time.sleep(5),
+        ):
+            port = Peer(self, serve).port
+            pmmux = self.start(front + backend("up", port, "upstream-tls = yes", "upstream-tls-verify = no"))
+            self.assert_ended(self.say(pmmux))
+            self.assertEqual(pmmux.wait_finished(1)[0]["outcome"], "connect-failed")
+
+    def test_both_sides(self) -> None:
+        port = self.serve(self.shop).port
+        config = self.config(
+            backend("up", port, "upstream-tls = yes", f"upstream-tls-ca = {self.root}"), "alpn = h2, http/1.1"
+        )
+        secured = self.secure(self.start(config), alpn=["h2"])
+        secured.sendall(b"hello")
+        self.assertEqual(read_exactly(secured, 15), b"hello h2 False\n")
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(secured.sendall, BIG)
+            self.assertEqual(read_exactly(secured, len(BIG)), BIG)
+            sent.result(20)
+
+
+for _tests in (TerminationTests, StreamTests, HostileTests, ReloadTests, UpstreamTests):
+    for _path in (OnFastPath, OnPortablePath):
+        _name = f"{_path.__name__[2:].removesuffix('Path')}{_tests.__name__}"
+        globals()[_name] = type(_name, (_tests, _path, TLSCase), {"__module__": __name__})
