@@ -9,8 +9,8 @@ from pmmux.config.schema import Schema, core_sections
 from pmmux.config.settings import Settings
 from pmmux.errors import ConfigurationError, Fault, PluginError
 from pmmux.interfaces import IBackendProtocol, INATDriver, INegotiator, IRoutingStrategy
-from pmmux.matching import standard_options
-from pmmux.model import Location
+from pmmux.matching import compile_condition, standard_options
+from pmmux.model import Location, OptionKey
 from pmmux.nat.composing import find_section
 from pmmux.nat.wanted import find_faults
 from pmmux.registry import Registry
@@ -63,6 +63,7 @@ def load_settings(
         for fault in negotiator.validate(settings)
     ]
     faults.extend(find_faults(find_section(settings), registry.names(INATDriver)))
+    faults += _deferring_faults(settings)
     if faults:
         raise ConfigurationError(tuple(faults))
     if not settings.listeners:
@@ -73,3 +74,21 @@ def load_settings(
 def _no_listener(path: str | None) -> Fault:
     expected = "a section [listener NAME], or -p PUBLIC:LOCAL:PROTOCOL"
     return Fault(Location(path or "command line"), "there is no listener", expected)
+
+
+def _deferring_faults(settings: Settings) -> list[Fault]:
+    """A rule that silence can reach is never reached where the system holds silent clients back."""
+    if not settings.globals.get("defer-accept"):
+        return []
+    where = settings.globals.where(OptionKey("defer-accept"))
+    reached = [
+        spec.name for spec in settings.backends if not compile_condition(spec.options).depends_on_octets
+    ]
+    return [
+        Fault(
+            where,
+            f"the backend {name} can be reached by clients that say nothing, and they would be held back",
+            "defer-accept = false, or a condition on what the client says",
+        )
+        for name in reached
+    ]

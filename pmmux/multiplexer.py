@@ -24,7 +24,12 @@ from pmmux.preview import Preview, PreviewTransport
 from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit
 from pmmux.transport.datagram_sockets import open_datagram_sockets
-from pmmux.transport.sockets import open_stream_sockets
+from pmmux.transport.sockets import (
+    ListeningOptions,
+    close_sockets,
+    open_stream_sockets,
+    set_listening_options,
+)
 
 
 @implementer(IMultiplexer)
@@ -55,6 +60,7 @@ class Multiplexer:
         self.courses: dict[int, Course | Session | Arrival] = {}
         self.course_services: CourseServices
         self.services_for: Callable[[Any], CourseServices] = lambda spec: self.course_services
+        self.listening_options = ListeningOptions()
         self._lane: ExpressLane | None = None
         self._reactor = reactor
         self._data_path = data_path
@@ -155,6 +161,11 @@ class Multiplexer:
             return DatagramListener(spec, bound, self.datagram_services)
         services = self.services_for(spec)
         sockets = open_stream_sockets(spec.name, spec.binds, spec.port, spec.unix_path, self._backlog)
+        try:
+            set_listening_options(spec.name, sockets, self.listening_options)
+        except ListenError:
+            close_sockets(sockets)
+            raise
         return StreamListener(
             self._reactor,
             spec,
@@ -191,9 +202,7 @@ class Multiplexer:
         listener.stop()
         self._check_empty()
 
-    def _begin(
-        self, arrival: Arrival, preview: Preview, services: CourseServices | None = None
-    ) -> None:
+    def _begin(self, arrival: Arrival, preview: Preview, services: CourseServices | None = None) -> None:
         """Let a connection take its general course."""
 
         def opened(stream: PreviewTransport) -> None:

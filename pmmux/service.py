@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 from typing import Any
@@ -46,6 +47,7 @@ from pmmux.transport.datagram import DatagramPath
 from pmmux.transport.fast import FastDataPath
 from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
+from pmmux.transport.sockets import ListeningOptions
 
 
 class PmmuxService(MultiService):
@@ -94,6 +96,11 @@ class PmmuxService(MultiService):
             option("preview-buffer-limit"),
             option("queue-length"),
             self._log_finished,
+        )
+        self.multiplexer.listening_options = ListeningOptions(
+            option("congestion-control") or "",
+            math.ceil(option("detect-timeout")) if option("defer-accept") else 0,
+            option("tcp-fast-open"),
         )
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
         self.multiplexer.services_for = self._services_for
@@ -180,7 +187,13 @@ class PmmuxService(MultiService):
         if os.environ.get("PMMUX_PORTABLE") or not hasattr(select, "epoll"):
             return PortableDataPath(self._reactor)
         option = self.settings.globals.get
-        return FastDataPath(self._reactor, RelayLimits(option("idle-timeout"), option("half-closed-timeout")))
+        return FastDataPath(
+            self._reactor,
+            RelayLimits(option("idle-timeout"), option("half-closed-timeout")),
+            option("congestion-control") or "",
+            option("splice") == "auto",
+            option("buffer-size"),
+        )
 
     def _course_services(self) -> CourseServices:
         option = self.settings.globals.get

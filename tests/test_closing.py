@@ -8,7 +8,15 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, one_upstream, read_all, read_exactly, reset
+from tests.support.case import (
+    OnFastPath,
+    OnPortablePath,
+    PmmuxCase,
+    one_upstream,
+    read_all,
+    read_exactly,
+    reset,
+)
 from tests.support.peers import Peer, answer_with, echo
 from tests.support.process import Pmmux, descriptors
 from tests.support.waiting import wait_for
@@ -139,7 +147,8 @@ class HalfCloseTests:
     def test_end_while_undecided(self) -> None:
         peer = Peer(self, lambda sock: sock.sendall(read_all(sock)[::-1]))
         pmmux = self.start(
-            one_upstream(peer.port, condition="preview = hex:616263646566") + "[backend rest]\nprotocol = noop\n"
+            one_upstream(peer.port, condition="preview = hex:616263646566")
+            + "[backend rest]\nprotocol = noop\n"
         )
         client = self.connect(pmmux)
         client.sendall(b"abc")
@@ -254,6 +263,33 @@ class ResetTests:
             read_all(upstream)
         self.check_outcome(pmmux, "reset-by-client")
 
+    def test_after_octets_that_nobody_read_yet(self) -> None:
+        # The reset overtakes them; what the upstream gets must not look complete.
+        ends = []
+
+        def serve(sock: socket.socket) -> None:
+            sock.sendall(b"!")
+            time.sleep(0.05)
+            try:
+                read_all(sock)
+            except ConnectionResetError:
+                ends.append("reset")
+            else:
+                ends.append("ended")
+
+        peer = Peer(self, serve)
+        pmmux = self.start(one_upstream(peer.port))
+        for _ in range(100):
+            client = self.connect(pmmux)
+            client.sendall(b"begin")
+            self.assertEqual(read_exactly(client, 1), b"!")
+            client.sendall(b"x" * 100_000)
+            reset(client)
+        pmmux.wait_finished(100)
+        wait_for(lambda: len(ends) == 100, "the upstream's part")
+        self.assertEqual(set(ends), {"reset"})
+        self.assertEqual(set(pmmux.outcomes()), {"reset-by-client"})
+
     def test_while_undecided(self) -> None:
         peer = Peer(self, echo)
         pmmux = self.start(one_upstream(peer.port, condition="detect = tls"))
@@ -325,6 +361,22 @@ class ShutdownTests:
         self.assert_ended(silent)
         self.assert_ended(begun)
         self.assertEqual(pmmux.outcomes(), {"drain-timeout": 2})
+
+    def test_silence_decides_nothing_any_more(self) -> None:
+        # A server that speaks first would be reached by the silence that the end of the drain is.
+        listening = self.listen()
+        mail = f"[backend mail]\nprotocol = pass\ntarget = 127.0.0.1:{listening.getsockname()[1]}\n"
+        pmmux = self.start(
+            one_upstream(1, "drain-timeout = 500\ndetect-timeout = 20s", "detect = tls") + mail
+        )
+        silent = self.connect(pmmux)
+        time.sleep(0.2)
+        self.assertEqual(pmmux.stop(seconds=5), 0)
+        self.assert_ended(silent)
+        self.assertEqual(pmmux.outcomes(), {"drain-timeout": 1})
+        listening.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            listening.accept()
 
     def test_second_signal_hurries(self) -> None:
         peer = Peer(self, echo)

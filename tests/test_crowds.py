@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -88,10 +89,8 @@ class CrowdTests:
         for client in clients:
             # It is refused when the limit is reached, and may be so while this is sent.
             client.setblocking(False)
-            try:
+            with contextlib.suppress(BlockingIOError, ConnectionResetError, BrokenPipeError):
                 client.send(b"xx" * 500_000)
-            except (BlockingIOError, ConnectionResetError, BrokenPipeError):
-                pass
         pmmux.wait_finished(count)
         self.assertEqual(pmmux.outcomes(), {"no-backend": count})
 
@@ -101,7 +100,9 @@ class CrowdTests:
         fill = [self.connect_in_background(listening.getsockname()[1]) for _ in range(4)]
         self.assertEqual(len(fill), 4)
         count = 50
-        pmmux = self.start(one_upstream(listening.getsockname()[1], "connect-timeout = 3s\nconnect-retries = 0"))
+        pmmux = self.start(
+            one_upstream(listening.getsockname()[1], "connect-timeout = 3s\nconnect-retries = 0")
+        )
         memory = resident_octets(pmmux.pid)
         for _ in range(count):
             client = self.connect_in_background(pmmux.port)

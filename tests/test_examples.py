@@ -122,7 +122,7 @@ class DemoTests(PmmuxCase):
 
     def test_ends(self) -> None:
         pmmux, _ = self.start_demo()
-        wait_for(lambda: pmmux.events(), "a log")
+        wait_for(pmmux.events, "a log")
         self.assertEqual(pmmux.stop(), 0)
 
 

@@ -25,7 +25,9 @@ class AddressTests:
 
     def test_ipv6(self) -> None:
         peer = Peer(self, echo, socket.AF_INET6)
-        pmmux = self.start("[listener front]\nbind = ::1\nport = ?\n" + REST.format(target=f"[::1]:{peer.port}"))
+        pmmux = self.start(
+            "[listener front]\nbind = ::1\nport = ?\n" + REST.format(target=f"[::1]:{peer.port}")
+        )
         self.assertEqual(pmmux.places, {"front": [f"[::1]:{pmmux.port}"]})
         self.check_echo(("::1", pmmux.port), socket.AF_INET6)
         self.assertTrue(self.clients(pmmux, 1)[0].startswith("[::1]:"))
@@ -41,7 +43,8 @@ class AddressTests:
     def test_both_families_by_address(self) -> None:
         peer = Peer(self, echo)
         pmmux = self.start(
-            "[listener front]\nbind = 127.0.0.1, ::1\nport = ?\n" + REST.format(target=f"127.0.0.1:{peer.port}")
+            "[listener front]\nbind = 127.0.0.1, ::1\nport = ?\n"
+            + REST.format(target=f"127.0.0.1:{peer.port}")
         )
         self.assertEqual(pmmux.places["front"], [f"127.0.0.1:{pmmux.port}", f"[::1]:{pmmux.port}"])
         self.check_echo(("::1", pmmux.port), socket.AF_INET6)
@@ -59,7 +62,9 @@ class AddressTests:
     def test_unix_sockets(self) -> None:
         upstream, front = str(self.directory / "up"), str(self.directory / "front")
         Peer(self, echo, socket.AF_UNIX, where=upstream)
-        pmmux = self.start(f"[listener front]\nbind = unix:{front}\n" + REST.format(target=f"unix:{upstream}"))
+        pmmux = self.start(
+            f"[listener front]\nbind = unix:{front}\n" + REST.format(target=f"unix:{upstream}")
+        )
         self.check_echo(front, socket.AF_UNIX, b"octets " * 100_000)
         (line,) = pmmux.wait_finished(1)
         self.assertEqual((line["outcome"], line["backend"]), ("closed", "rest"))
@@ -138,7 +143,9 @@ class UpstreamTests:
     def test_no_more_tries_than_allowed(self) -> None:
         peer = Peer(self, echo)
         port = self.refusing_port()
-        more = "".join(f"[backend b{number}]\nprotocol = pass\ntarget = 127.0.0.1:{port}\n" for number in range(2))
+        more = "".join(
+            f"[backend b{number}]\nprotocol = pass\ntarget = 127.0.0.1:{port}\n" for number in range(2)
+        )
         pmmux = self.start(
             one_upstream(port, "connect-retries = 2") + more + REST.format(target=f"127.0.0.1:{peer.port}")
         )

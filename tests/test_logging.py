@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, one_upstream, read_all
@@ -19,10 +20,8 @@ class LogTests:
         client.sendall(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
         self.port_of_client = client.getsockname()[1]
-        try:
+        with contextlib.suppress(ConnectionResetError):
             read_all(client)
-        except ConnectionResetError:
-            pass
         client.close()
 
     def test_json(self) -> None:

@@ -53,7 +53,9 @@ class ProtocolTests:
     def start_all(self) -> Pmmux:
         with ThreadPoolExecutor(7) as pool:
             nginx = pool.submit(start_nginx, self, {"index.html": PAGE, "big": BIG_PAGE})
-            tls = [pool.submit(start_tls_server, self, name) for name in ("one.example.org", "two.example.org")]
+            tls = [
+                pool.submit(start_tls_server, self, name) for name in ("one.example.org", "two.example.org")
+            ]
             sshd = pool.submit(start_sshd, self)
             postgresql = pool.submit(start_postgresql, self)
             redis = pool.submit(start_redis, self)
@@ -63,7 +65,8 @@ class ProtocolTests:
         self.sshd = sshd.result()
         self.exim_port, self.kept_mail = exim.result()
         tls_backends = "\n".join(
-            f"[backend {server.name}]\nprotocol = pass\ntarget = 127.0.0.1:{server.port}\nsni = {server.name}\n"
+            f"[backend {server.name}]\nprotocol = pass\n"
+            f"target = 127.0.0.1:{server.port}\nsni = {server.name}\n"
             for server in self.tls_servers
         )
         return self.start(f"""
@@ -159,10 +162,16 @@ target = 127.0.0.1:{self.exim_port}
     def talk_by_tls(self, pmmux: Pmmux) -> None:
         # The client trusts each server's own certificate: nothing stands between them.
         for server in self.tls_servers:
+            connect = ("-connect", f"127.0.0.1:{pmmux.port}", "-quiet")
+            trust = (
+                "-CAfile",
+                str(server.certificate),
+                "-verify_return_error",
+                "-verify_hostname",
+                server.name,
+            )
             said = self.run_command(
-                [find_program("openssl"), "s_client", "-connect", f"127.0.0.1:{pmmux.port}", "-quiet"]
-                + ["-servername", server.name, "-CAfile", str(server.certificate)]
-                + ["-verify_return_error", "-verify_hostname", server.name],
+                [find_program("openssl"), "s_client", *connect, *trust, "-servername", server.name],
                 input=b"drawer\nCLOSE\n",
             )
             self.assertIn("reward", said)
@@ -189,10 +198,23 @@ target = 127.0.0.1:{self.exim_port}
         self.assertEqual(digest_of(sent), digest_of(original))
 
     def query_postgresql(self, pmmux: Pmmux) -> None:
-        command = [find_program("psql"), "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(pmmux.port), "-U", "tester"]
+        command = [
+            find_program("psql"),
+            "-X",
+            "-A",
+            "-t",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(pmmux.port),
+            "-U",
+            "tester",
+        ]
         query = "select sum(n), md5(string_agg(n::text, ',')) from generate_series(1, 200000) n"
         wanted = hashlib.md5(",".join(map(str, range(1, 200001))).encode()).hexdigest()
-        said = self.run_command([*command, "-c", query, "postgres"], env={**os.environ, "PGSSLMODE": "prefer"})
+        said = self.run_command(
+            [*command, "-c", query, "postgres"], env={**os.environ, "PGSSLMODE": "prefer"}
+        )
         self.assertEqual(said.strip(), f"20000100000|{wanted}")
 
     def use_redis(self, pmmux: Pmmux) -> None:

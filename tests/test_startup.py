@@ -110,8 +110,7 @@ class FaultTests(StartupCase):
 
     def test_precedence(self) -> None:
         # Command line before environment before file: only the last of these is wrong.
-        config = "[pmmux]\nconnect-retries = wrong\n[listener a]\nbind = 127.0.0.1\nport = ?\n[backend rest]\nprotocol = noop\n"
-        path = self.write(config)
+        path = self.write(one_upstream(1, "connect-retries = wrong"))
         check = ("-n", "--pidfile=", "pmmux", "--config", str(path), "--check")
         self.assertEqual(self.run_twistd(*check).returncode, 1)
         self.assertEqual(self.run_twistd(*check, PMMUX__CONNECT_RETRIES="2").returncode, 0)

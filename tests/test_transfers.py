@@ -56,7 +56,9 @@ def random_transfers(count: int) -> list[Transfer]:
         ending = chance.choices(
             (BOTH, CLIENT_FIRST, SERVER_FIRST, CLIENT_RESETS, SERVER_RESETS), (4, 4, 4, 1, 1)
         )[0]
-        transfers.append(Transfer(number, up, down, sending, chance.choices((EAGER, SLOW), (4, 1))[0], ending))
+        transfers.append(
+            Transfer(number, up, down, sending, chance.choices((EAGER, SLOW), (4, 1))[0], ending)
+        )
     return transfers
 
 
@@ -92,9 +94,12 @@ class TransferTests:
         closed = [line for line in finished if line["outcome"] == "closed"]
         self.assertEqual(len(closed), len(complete))
         self.assertEqual(
-            sum(line["octets_from_client"] for line in closed), sum(each.up + HEADER_OCTETS for each in complete)
+            sum(line["octets_from_client"] for line in closed),
+            sum(each.up + HEADER_OCTETS for each in complete),
         )
-        self.assertEqual(sum(line["octets_from_upstream"] for line in closed), sum(each.down for each in complete))
+        self.assertEqual(
+            sum(line["octets_from_upstream"] for line in closed), sum(each.down for each in complete)
+        )
 
     def check_descriptors(self, pmmux: Pmmux) -> None:
         # Pipes may be kept for the next that needs them; nothing else may.
@@ -115,7 +120,9 @@ class TransferTests:
         endings = (SERVER_FIRST, CLIENT_FIRST)
         self.run_all(
             [
-                Transfer(number, *((0, 512 * MIB) if number % 2 else (512 * MIB, 0)), ending=endings[number % 2])
+                Transfer(
+                    number, *((0, 512 * MIB) if number % 2 else (512 * MIB, 0)), ending=endings[number % 2]
+                )
                 for number in range(10)
             ],
             90,

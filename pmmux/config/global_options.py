@@ -120,6 +120,44 @@ _LIMITS = (
     Option("max-udp-sessions", _count, _COUNT, 4096, description="UDP sessions at a time on each listener."),
 )
 
+_DATA_PATH = (
+    Option(
+        "splice",
+        values.choice("auto", "never"),
+        "auto or never",
+        "auto",
+        description="Whether connections that move much are spliced, which copies nothing.",
+    ),
+    Option(
+        "congestion-control",
+        values.name,
+        "an algorithm the system has, such as cubic or bbr",
+        description="Congestion control of all TCP connections; absent: the system's.",
+    ),
+    Option(
+        "buffer-size",
+        values.size_between(4 * KIB, 16 * MIB),
+        "a size from 4KiB to 16MiB",
+        512 * KIB,
+        description="The one buffer that all connections are read into.",
+    ),
+    Option(
+        "defer-accept",
+        values.boolean,
+        "true or false",
+        False,
+        description="Whether the system holds connections back until the client has said something. "
+        "Only where every rule needs that.",
+    ),
+    Option(
+        "tcp-fast-open",
+        values.boolean,
+        "true or false",
+        False,
+        description="Whether clients may send their first octets with the first packet (RFC 7413).",
+    ),
+)
+
 _LOGGING = (
     Option(
         "log-format", values.choice("text", "json"), "text or json", "text", description="Form of the log."
@@ -222,6 +260,7 @@ PMMUX_SECTION = SectionSchema(
     (
         *_ROUTING,
         *_LIMITS,
+        *_DATA_PATH,
         *_LOGGING,
         *_PORT_MAPPING,
         *STEERING_OPTIONS,

@@ -118,9 +118,7 @@ def parse_drivers(text: str) -> tuple[str, ...]:
 
     @raises ValueError: with what is wrong.
     """
-    names = tuple(name.strip().lower() for name in text.split(","))
-    if not all(name.isidentifier() for name in names):
-        raise ValueError("names separated by commas")
+    names = tuple(values.name(name).lower() for name in text.split(","))
     if len(set(names)) != len(names):
         raise ValueError("the same name twice")
     return names

@@ -15,7 +15,7 @@ from pmmux.errors import UpstreamError
 from pmmux.interfaces import IDataPath
 from pmmux.model import Address
 from pmmux.preview import PreviewTransport
-from pmmux.transport.buffer import SharedBuffer
+from pmmux.transport.buffer import BUFFER_OCTETS, SharedBuffer
 from pmmux.transport.flow import Flow
 from pmmux.transport.poller import READING_AND_WRITING, Poller
 from pmmux.transport.relaying import Relay, RelayLimits
@@ -67,16 +67,22 @@ class FastDataPath:
     """See L{IDataPath}."""
 
     def __init__(
-        self, reactor: Any, limits: RelayLimits, congestion_control: str = "", splices: bool = True
+        self,
+        reactor: Any,
+        limits: RelayLimits,
+        congestion_control: str = "",
+        splices: bool = True,
+        buffer_octets: int = BUFFER_OCTETS,
     ) -> None:
         """
         @param limits: those of every relay of this data path.
         @param congestion_control: the algorithm for our sockets; empty for the system's.
         @param splices: whether flows that have proved bulk are spliced.
+        @param buffer_octets: the size of the one buffer that everything is read into.
         """
         self._reactor = reactor
         self.poller = Poller(reactor)
-        self.buffer = SharedBuffer()
+        self.buffer = SharedBuffer(buffer_octets)
         self.wheel = ProgressWheel(reactor)
         self.pipes = PipePool() if splices and hasattr(os, "splice") else None
         self.limits = limits

@@ -10,11 +10,14 @@ import stat
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import frozen
+
 from pmmux.errors import ListenError
 from pmmux.model import Address, Client
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"
+FAST_OPEN_BACKLOG = 256
 _MAPPED_PREFIX = "::ffff:"
 
 
@@ -96,6 +99,47 @@ def open_stream_sockets(
         close_sockets(opened)
         raise
     return opened
+
+
+@frozen(slots=True)
+class ListeningOptions:
+    """
+    What is set on listening TCP sockets, and inherited by what is accepted.
+
+    @ivar congestion_control: an algorithm of the system; empty for its default.
+    @ivar defer_accept_seconds: hold connections back until they have said something, for so long at
+        most; 0 for not at all.
+    @ivar fast_open: whether first octets may come with the first packet (RFC 7413).
+    """
+
+    congestion_control: str = ""
+    defer_accept_seconds: int = 0
+    fast_open: bool = False
+
+
+def set_listening_options(listener: str, sockets: Sequence[socket.socket], options: ListeningOptions) -> None:
+    """
+    Set C{options} on those of C{sockets} that are TCP.
+
+    @raises ListenError: the system does not have one of them.
+    """
+    wanted: list[tuple[str, int, int | bytes]] = []
+    if options.congestion_control:
+        algorithm = options.congestion_control.encode("ascii", "replace")
+        wanted.append(("congestion-control", socket.TCP_CONGESTION, algorithm))
+    if options.defer_accept_seconds:
+        wanted.append(("defer-accept", socket.TCP_DEFER_ACCEPT, options.defer_accept_seconds))
+    if options.fast_open:
+        wanted.append(("tcp-fast-open", socket.TCP_FASTOPEN, FAST_OPEN_BACKLOG))
+    for opened in sockets:
+        if opened.family == socket.AF_UNIX:
+            continue
+        for name, number, value in wanted:
+            try:
+                opened.setsockopt(socket.IPPROTO_TCP, number, value)
+            except OSError as error:
+                where = str(address_of(opened.getsockname(), opened.family))
+                raise ListenError(listener, where, f"{name}: {error.strerror}") from None
 
 
 def close_sockets(sockets: Sequence[socket.socket]) -> None:

@@ -22,7 +22,11 @@ class Peer:
     """
 
     def __init__(
-        self, case: PmmuxCase, serve: Callable[[socket.socket], None], family: int = socket.AF_INET, **more: Any
+        self,
+        case: PmmuxCase,
+        serve: Callable[[socket.socket], None],
+        family: int = socket.AF_INET,
+        **more: Any,
     ) -> None:
         self.faults: list[BaseException] = []
         self.served = 0

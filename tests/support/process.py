@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,21 @@ class Pmmux:
         self._errors = directory / "pmmux.stderr"
         self.ports: dict[str, int] = {}
         self.places: dict[str, list[str]] = {}
+        limited = [] if descriptor_limit is None else _with_descriptors(descriptor_limit)
         self._events: list[dict[str, Any]] = []
         self._log_position = 0
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [twistd(), "-n", "--pidfile=", "pmmux", "--config", str(self.config_path), *arguments],
+                [
+                    *limited,
+                    twistd(),
+                    "-n",
+                    "--pidfile=",
+                    "pmmux",
+                    "--config",
+                    str(self.config_path),
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,
@@ -98,7 +108,6 @@ class Pmmux:
                 # There it makes its control socket.
                 env=clean_environment(**{"RUNTIME_DIRECTORY": str(directory), **(environment or {})}),
                 start_new_session=True,
-                preexec_fn=_descriptor_limit(descriptor_limit),
             )
 
     @property
@@ -187,10 +196,8 @@ def _port_of(place: str) -> int:
     return int(port) if port.isdigit() else 0
 
 
-def _descriptor_limit(limit: int | None) -> Callable[[], None] | None:
-    if limit is None:
-        return None
-    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+def _with_descriptors(limit: int) -> list[str]:
+    return ["/bin/sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh"]
 
 
 class Program:

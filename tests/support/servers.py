@@ -45,7 +45,8 @@ def start_nginx(case: PmmuxCase, files: dict[str, bytes]) -> Nginx:
         (directory / name).write_bytes(content)
     server = Nginx(free_port(), free_port())
     temporary = "\n".join(
-        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{kind}_temp_path {directory}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     user = "user root;" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(f"""
@@ -85,15 +86,16 @@ def start_tls_server(case: PmmuxCase, name: str) -> TLSServer:
     directory = case.make_directory(name)
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     openssl = _program("openssl")
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    names = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}")
+    files = ("-keyout", str(key), "-out", str(certificate))
     case.run_command(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        + ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
-        + ["-keyout", str(key), "-out", str(certificate)]
+        [openssl, "req", "-x509", "-nodes", "-days", "2", *kind, *names, *files],
     )
     port = free_port()
+    identity = ("-cert", str(certificate), "-key", str(key))
     case.spawn(
-        [openssl, "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-rev"]
-        + ["-cert", str(certificate), "-key", str(key)]
+        [openssl, "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-rev", *identity],
     )
     _wait_listening(port, "openssl s_server")
     return TLSServer(name, port, certificate)
@@ -157,7 +159,12 @@ def _as_user(name: str) -> tuple[list[str], int | None]:
     if os.geteuid() != 0:
         return [], None
     user = pwd.getpwnam(name)
-    return [_program("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"], user.pw_uid
+    return [
+        _program("setpriv"),
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+    ], user.pw_uid
 
 
 def start_postgresql(case: PmmuxCase) -> int:
@@ -168,17 +175,11 @@ def start_postgresql(case: PmmuxCase) -> int:
     if uid is not None:
         os.chown(directory, uid, -1)
     data = directory / "data"
-    case.run_command(
-        [*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-N", "--no-instructions"]
-        + ["--encoding=UTF8", "--locale=C"],
-        cwd="/",
-    )
+    initdb = [*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-N"]
+    case.run_command([*initdb, "--no-instructions", "--encoding=UTF8", "--locale=C"], cwd="/")
     port = free_port()
-    case.spawn(
-        [*prefix, str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
-        + ["-k", str(directory), "-F"],
-        cwd="/",
-    )
+    places = ("-D", str(data), "-k", str(directory), "-h", "127.0.0.1", "-p", str(port))
+    case.spawn([*prefix, str(binaries / "postgres"), "-F", *places], cwd="/")
     ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     wait_for(lambda: os.spawnv(os.P_WAIT, ready[0], ready) == 0, "PostgreSQL", START_SECONDS)
     return port
@@ -187,10 +188,8 @@ def start_postgresql(case: PmmuxCase) -> int:
 def start_redis(case: PmmuxCase) -> int:
     """A real Redis. @return: its port."""
     port = free_port()
-    case.spawn(
-        [_program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        + ["--dir", str(case.make_directory("redis"))]
-    )
+    place = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(case.make_directory("redis")))
+    case.spawn([_program("redis-server"), "--save", "", "--appendonly", "no", *place])
     return _wait_listening(port, "redis-server")
 
 
