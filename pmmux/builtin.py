@@ -14,6 +14,8 @@ import pmmux.control.commands
 import pmmux.negotiators
 import pmmux.probes
 import pmmux.strategies
+from pmmux.checks.catalogue import builtin_checks
+from pmmux.checks.interfaces import IHealthCheck
 from pmmux.control.interfaces import ICommand
 from pmmux.datagrams.options import BACKEND_OPTIONS, LISTENER_OPTIONS
 from pmmux.interfaces import IExtension
@@ -27,7 +29,7 @@ PREFERRED_PROBES = ("tls", "http2", "http", "ssh", "quic", "dns")
 
 @implementer(IPlugin, IExtension)
 class BuiltinExtension:
-    """Registers the C{probe}, C{strategy}, C{negotiator} or C{protocol} of each module of its room."""
+    """Registers the C{probe}, C{make_strategy}, C{negotiator} or C{protocol} of each module of its room."""
 
     name = BUILTIN_EXTENSION
 
@@ -36,8 +38,8 @@ class BuiltinExtension:
         probes = _collect(pmmux.probes, "probe")
         for probe in sorted(probes, key=_preference):
             registry.add_probe(probe)
-        for strategy in _collect(pmmux.strategies, "strategy"):
-            registry.add_strategy(strategy)
+        for make_strategy in _collect(pmmux.strategies, "make_strategy"):
+            registry.add_strategy(make_strategy())
         for negotiator in _collect(pmmux.negotiators, "negotiator"):
             registry.add_negotiator(negotiator)
             add_options = getattr(negotiator, "add_options", None)
@@ -45,6 +47,8 @@ class BuiltinExtension:
                 add_options(registry)
         for protocol in _collect(pmmux.backends, "protocol"):
             registry.add_backend_protocol(protocol)
+        for name, check in builtin_checks().items():
+            registry.register(IHealthCheck, check, name)
         for commands in _collect(pmmux.control.commands, "commands"):
             for command in commands:
                 registry.register(ICommand, command, command.name)

@@ -29,6 +29,12 @@ from pmmux.session import Session
 from pmmux.transport.relaying import RelayLimits
 from pmmux.transport.timeouts import ProgressWheel, Timeout, TimeoutQueue
 
+class Unobserved:
+    """In the place of the L{pmmux.interfaces.IHealthMonitor}, where nobody observes."""
+
+    is_observing = False
+
+
 CLIENT_GONE_DETAIL = "the client closed before it was routed"
 
 
@@ -62,7 +68,9 @@ class CourseServices:
         @param negotiators: L{pmmux.interfaces.INegotiator}s, in the order they run.
         @param taken_up: called with the session that takes the place of a course.
         @param finished: called once at each connection's end, with its outcome.
+        @ivar monitor: the L{pmmux.interfaces.IHealthMonitor} that clients' connections are told of.
         """
+        self.monitor: Any = Unobserved()
         self.clock = clock
         self.router = router
         self.data_path = data_path
@@ -293,6 +301,8 @@ class Course:
                 return
             except UpstreamError as failed:
                 trace.attempts[-1].error = str(failed)
+                if services.monitor.is_observing:
+                    services.monitor.connect_failed(member)
                 if not attempts_left:
                     raise RouteError(errors.OUTCOME_CONNECT_FAILED, str(failed)) from None
                 excluded.add(member.name)
@@ -318,6 +328,8 @@ class Course:
         started_at = services.clock.seconds()
         upstream = await backend.connect(connection)
         attempt.seconds = services.clock.seconds() - started_at
+        if services.monitor.is_observing:
+            services.monitor.connected(member)
         self._take_up(member)
         properties = connection.properties
         session = Session(

@@ -209,6 +209,8 @@ class ExpressLane:
             properties.get("http.host", "") if detected == "http" else "",
             ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets), backend.target),
         )
+        if services.monitor.is_observing:
+            services.monitor.connected(member)
         services.router.opened(member)
         services.total.add()
         services.routed.add()

@@ -181,6 +181,7 @@ class IBackendProtocol(Interface):
     options = Attribute(
         "A sequence of L{pmmux.config.options.Option}: those of its own, besides the standard ones."
     )
+    # Where its backends are L{IHealthCheckable}, it has C{default_check} as they have.
 
     def validate(spec: Any) -> Sequence[Fault]:
         """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pmmux.checks.interfaces import IHealthCheck
 from pmmux.config.load import load, wanted_extensions
 from pmmux.config.schema import Schema, core_sections
 from pmmux.config.settings import Settings
 from pmmux.errors import ConfigurationError, Fault, PluginError
+from pmmux.health.options import section_faults, section_options
 from pmmux.interfaces import IBackendProtocol, INATDriver, INegotiator, IRoutingStrategy
 from pmmux.matching import compile_condition, standard_options
 from pmmux.model import Location, OptionKey
@@ -24,7 +26,7 @@ def schema_of(registry: Registry) -> Schema:
         backend_protocols={name: each.options for name, each in registry.all(IBackendProtocol)},
         standard_backend_options=(*standard_options(sorted(probes)), *registry.options("backend")),
         check_protocols={
-            name: registry.options("health-check") for name, each in registry.all(IBackendProtocol)
+            name: () for name, each in registry.all(IBackendProtocol) if hasattr(each, "default_check")
         },
         known_names={
             "routing-strategy": registry.names(IRoutingStrategy),
@@ -35,7 +37,8 @@ def schema_of(registry: Registry) -> Schema:
     )
     for section in registry.sections():
         schema = schema.with_section(section)
-    for kind in ("pmmux", "listener"):
+    schema = schema.with_options("health-check", *section_options(dict(registry.all(IHealthCheck))))
+    for kind in ("pmmux", "listener", "health-check"):
         schema = schema.with_options(kind, *registry.options(kind))
     return schema
 
@@ -55,6 +58,17 @@ def load_settings(
     except PluginError as error:
         location = Location(path or "command line", None, "pmmux", "extensions")
         raise ConfigurationError((Fault(location, str(error)),)) from error
+    return read_settings(registry, overrides, environment, path), registry
+
+
+def read_settings(
+    registry: Registry, overrides: Sequence[tuple[str, str]], environment: Mapping[str, str], path: str | None
+) -> Settings:
+    """
+    Load the settings, with the extensions that C{registry} has; where it is not the first time, anew.
+
+    @raises ConfigurationError: with every fault.
+    """
     settings = load(overrides, environment, path, schema_of(registry))
     faults = [
         fault
@@ -64,11 +78,21 @@ def load_settings(
     ]
     faults.extend(find_faults(find_section(settings), registry.names(INATDriver)))
     faults += _deferring_faults(settings)
+    faults += _check_faults(settings, registry)
     if faults:
         raise ConfigurationError(tuple(faults))
     if not settings.listeners:
         raise ConfigurationError((_no_listener(path),))
-    return settings, registry
+    return settings
+
+
+def _check_faults(settings: Settings, registry: Registry) -> list[Fault]:
+    checks = dict(registry.all(IHealthCheck))
+    faults = []
+    for section in settings.health_checks:
+        protocol = registry.get(IBackendProtocol, section.get("protocol") or "")
+        faults += section_faults(section, checks, getattr(protocol, "default_check", None))
+    return faults
 
 
 def _no_listener(path: str | None) -> Fault:

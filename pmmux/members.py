@@ -19,6 +19,7 @@ class Member:
 
     @ivar routed: connections and messages routed to it so far.
     @ivar active: those open now.
+    @ivar weight: the backend's own, or less while it starts slowly.
     @ivar is_offered: whether C{status} lets it be offered; kept in step with it.
     @ivar answers_itself: whether it is an L{IProtocolBackend}.
     @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
@@ -45,7 +46,7 @@ class Member:
         self.backend = backend
         self.name: str = backend.name
         self.tier: PriorityTier = backend.tier
-        self.weight: int = backend.weight
+        self.weight: float = backend.weight
         self.condition = condition
         self.routed = 0
         self.active = 0

@@ -264,7 +264,7 @@ class BackendInfo:
     protocol: str
     tier: PriorityTier
     status: Status
-    weight: int
+    weight: float
     routed: int
     active: int
 

@@ -171,7 +171,7 @@ class PmmuxService(MultiService):
         await nat_stopped
         self.control.stop()
         await self.router.stop()
-        self.reporter.stop()
+        await self.reporter.stop()
         stopped = super().stopService()  # type: ignore[no-untyped-call]
         if stopped is not None:
             await stopped

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from pmmux.access import AccessRecord
+from pmmux.errors import OUTCOME_CLOSED, OUTCOME_RESET_BY_UPSTREAM
 from pmmux.members import Member
 from pmmux.model import Client
 
@@ -84,8 +85,19 @@ class Session:
 
     def finish(self, outcome: str) -> None:
         """Both sides are closed; called once, by the relay."""
-        self.services.router.closed(self.member)
-        self.services.finished(self, outcome)
+        services = self.services
+        if services.monitor.is_observing:
+            self._tell(services.monitor, outcome)
+        services.router.closed(self.member)
+        services.finished(self, outcome)
+
+    def _tell(self, monitor: Any, outcome: str) -> None:
+        if self.octets_from_upstream:
+            monitor.answered(self.member)
+        elif outcome == OUTCOME_RESET_BY_UPSTREAM:
+            monitor.early_reset(self.member)
+        elif outcome == OUTCOME_CLOSED:
+            monitor.answered(self.member)
 
     def record(self, outcome: str) -> AccessRecord:
         """What its log line says."""

@@ -30,7 +30,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as client:
         found += octets
 print(found.decode().rpartition('\\r\\n\\r\\n')[2])
 """
-# A connection that goes on until its standard input ends.
+# A connection with a second request when its standard input ends.
 _HOLD = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as client:
@@ -38,6 +38,11 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as client:
     client.recv(4096)
     print('open', flush=True)
     sys.stdin.read()
+    client.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')
+    found = b''
+    while octets := client.recv(4096):
+        found += octets
+print(found[-5:].decode())
 """
 
 
@@ -214,6 +219,7 @@ class ServiceTests(ServiceCase):
         wait_for(lambda: not self.count_mappings(lab), "no mapping", 2.0)
         self.assertIs(started.process.poll(), None)
         client.stdin.close()
+        self.assertEqual(client.stdout.read(), "hello\n")
         self.assertEqual(started.wait(), 0)
 
     def test_mux_only(self) -> None:
@@ -237,8 +243,8 @@ class ServiceTests(ServiceCase):
 
     def test_mapping_without_listening(self) -> None:
         lab = self.make_lab()
-        more = f"protocol = pcp\n[listener else]\nport = 7000\npublic-port = 7001\nlisten = no\nbind = {CLIENT}"
-        started = self.run_pmmux(lab, front(more=more))
+        other = f"[listener else]\nbind = {CLIENT}\nport = 7000\npublic-port = 7001\nlisten = no"
+        started = self.run_pmmux(lab, front(more=f"protocol = pcp\n{other}"))
         started.wait_until_says("NAT: else", f"{OUTER}:7001 -> local port 7000 (pcp); mapped")
         started.wait_until_says("NAT: front", "mapped")
         self.assertEqual(list(started.ports), ["front"])
@@ -277,7 +283,8 @@ class ServiceTests(ServiceCase):
 
     def test_compact_forms_and_metrics(self) -> None:
         lab = self.make_lab()
-        more = "port-bindings = 8443:8080:tcp\nport-map-protocol = pmp\nlog-metrics = yes\nmetrics-interval = 500"
+        more = "port-bindings = 8443:8080:tcp\nport-map-protocol = pmp\n"
+        more += "log-metrics = yes\nmetrics-interval = 500"
         config = "[backend hello]\nprotocol = http-response\ndetect = http\nresponse.body = hello\n"
         started = self.run_pmmux(lab, config, more=more)
         started.wait_until_says(f"{OUTER}:{PUBLIC_PORT} -> local port {LOCAL_PORT} (pmp); mapped")

@@ -86,6 +86,7 @@ class PassProtocol:
 
     name = "pass"
     transports = ("tcp", "udp")
+    default_check = PassBackend.default_check
     options = (
         Option(
             "target",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.config.values import Target
@@ -11,6 +13,7 @@ LOOPBACK = "127.0.0.1"
 TOKEN_LEAST_CHARACTERS = 16
 TOKEN_LIMIT_CHARACTERS = 1000
 LARGEST_RING = 1_000_000
+OTLP_PATH = "/v1/metrics"
 _PLACE = "a port (of 127.0.0.1), or HOST:PORT with an IP address"
 
 
@@ -47,6 +50,36 @@ def token(text: str) -> str:
     return text
 
 
+def collector_url(text: str) -> str:
+    """
+    An OTLP endpoint, with the path of metrics, which is added where it is not there.
+
+    @see: U{https://opentelemetry.io/docs/specs/otlp/#otlphttp-request}
+    """
+    text = text.strip()
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http:// or https:// URL")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("holds a user, a query or a fragment")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("holds other than printable ASCII characters")
+    _ = parts.port  # raises where it is none
+    return text if parts.path.endswith(OTLP_PATH) else text.rstrip("/") + OTLP_PATH
+
+
+def header_value(text: str) -> str:
+    """
+    The value of an HTTP header.
+
+    @see: RFC 9110, section 5.5
+    """
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("holds other than printable ASCII characters")
+    return text
+
+
 STEERING_OPTIONS = (
     Option(
         "control-socket",
@@ -71,6 +104,19 @@ STEERING_OPTIONS = (
         listening_place,
         _PLACE,
         description="Where Prometheus finds /metrics; needs the extra prometheus; absent: nowhere.",
+    ),
+    Option(
+        "otlp-endpoint",
+        collector_url,
+        "an http:// or https:// URL",
+        description="The OpenTelemetry collector that metrics are sent to, by OTLP over HTTP, each "
+        "metrics-interval; needs the extra otlp; absent: none.",
+    ),
+    Option(
+        "otlp-authorization",
+        header_value,
+        "the value of the header Authorization",
+        description="What the collector wants to see before it takes anything.",
     ),
     Option(
         "trace-length",

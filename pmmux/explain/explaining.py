@@ -11,7 +11,7 @@ from pmmux.config.settings import ListenerSpec
 from pmmux.datagrams.preview import DatagramPreview
 from pmmux.errors import PmmuxError
 from pmmux.explain.detection import Detection, detect_datagrams, detect_stream
-from pmmux.explain.explanation import NO_LISTENER, Explanation
+from pmmux.explain.explanation import INCOMPLETE, NO_LISTENER, Explanation
 from pmmux.explain.flow import Event, Flow, Kind
 from pmmux.explain.judgement import NO_MATCH_WORD, UNDECIDED_WORD, Judgement
 from pmmux.explain.rehearsal import ROUTED, ConnectionRehearsal, DatagramRehearsal, Rehearsal
@@ -150,15 +150,20 @@ def _conclude(stage: Stage, part: _Part) -> Explanation:
     trace = rehearsal.trace
     candidates = _candidates(stage, rehearsal)
     needed = max((each.octets_needed for each in candidates), default=0)
+    decided_by = _decided_by(rehearsal)
+    outcome = trace.outcome
+    if flow.missing_octets and (decided_by in (BY_TIMEOUT, BY_END) or (flow.transport == "udp" and needed)):
+        # The service was told what the capture lacks.
+        outcome = INCOMPLETE
     return evolve(
         explanation,
         listener=part.listener.name,
         properties={**detection.properties, **rehearsal.properties},
-        backend=trace.chosen or None if trace.outcome == ROUTED else None,
-        outcome=trace.outcome,
+        backend=trace.chosen if outcome == ROUTED else None,
+        outcome=outcome,
         detail=_detail(trace.detail, part, stage),
         octets_needed=rehearsal.consumed_octets + needed,
-        decided_by=_decided_by(rehearsal),
+        decided_by=decided_by,
         waited_seconds=rehearsal.decided_at or 0.0,
         candidates=candidates,
     )

@@ -10,6 +10,8 @@ from attrs import field, frozen
 from pmmux.explain.judgement import Judgement
 
 NO_LISTENER = "no-listener"
+# The capture lacks octets of the client's on which the decision depended.
+INCOMPLETE = "incomplete-capture"
 
 
 @frozen
@@ -25,7 +27,7 @@ class Explanation:
     @ivar detected: the protocol found by all probes in their order, whatever the rules ask for.
     @ivar properties: what negotiators and all probes found.
     @ivar backend: C{None} where there is none for it.
-    @ivar outcome: C{"routed"}, a slug of L{pmmux.errors}, or L{NO_LISTENER}.
+    @ivar outcome: C{"routed"}, a slug of L{pmmux.errors}, L{NO_LISTENER} or L{INCOMPLETE}.
     @ivar detail: the outcome in words.
     @ivar octets_needed: how many octets in all were needed to decide; where they did not come, how
         many were wanted.

@@ -43,7 +43,8 @@ class Flow:
     @ivar events: what the client did, in order.
     @ivar prompted_from: the first of the events that came when the server had already spoken or
         ended, where the client had said nothing before: what follows may be its answer.
-    @ivar missing_octets: how many octets of the client's are known to be absent from the capture.
+    @ivar missing_octets: how many octets of the client's are known to be absent from the capture; of
+        datagrams, of the first.
     """
 
     number: int

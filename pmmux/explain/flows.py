@@ -80,8 +80,9 @@ class FlowBook:
             flow = self._begin(packet, packet.source, packet.destination)
             self._conversations[key] = flow
         if packet.source == flow.client and len(flow.events) < DATAGRAMS_KEPT:
+            if not flow.events:
+                flow.missing_octets = packet.missing_octets
             flow.events.append(Event(packet.time, Kind.OCTETS, packet.octets))
-            flow.missing_octets += packet.missing_octets
 
     def _take_segment(self, packet: Packet) -> None:
         key = frozenset((packet.source, packet.destination))

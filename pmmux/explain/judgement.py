@@ -116,7 +116,7 @@ def _note(
     known[name] = Judgement(
         name,
         _WORDS[verdict.matched],
-        _reason(condition, parts, inspection, verdict.matched),
+        verdict.fault or _reason(condition, parts, inspection, verdict.matched),
         preview.size,
         verdict.octets_needed if verdict.matched is None else 0,
     )

@@ -9,6 +9,7 @@ from pmmux.metrics.log_sink import LogSink
 from pmmux.model import SectionValues
 
 PROMETHEUS_EXTRA = "prometheus"
+OTLP_EXTRA = "otlp"
 
 
 def make_sinks(reactor: Any, globals_: SectionValues) -> tuple[list[Any], list[ListenError]]:
@@ -29,6 +30,12 @@ def make_sinks(reactor: Any, globals_: SectionValues) -> tuple[list[Any], list[L
             sinks.append(_open_prometheus(reactor, place))
         except ListenError as error:
             faults.append(error)
+    url = option("otlp-endpoint")
+    if url is not None:
+        try:
+            sinks.append(_make_otlp(reactor, url, globals_))
+        except ListenError as error:
+            faults.append(error)
     return sinks, faults
 
 
@@ -40,6 +47,15 @@ def _open_prometheus(reactor: Any, place: Any) -> Any:
     sink = PrometheusSink(reactor)
     sink.open(place)
     return sink
+
+
+def _make_otlp(reactor: Any, url: str, globals_: SectionValues) -> Any:
+    try:
+        from pmmux.metrics.otlp import OTLPSink, make_agent
+    except ImportError as error:
+        raise ListenError("metrics", url, _missing(OTLP_EXTRA, error)) from None
+    interval_seconds = globals_.get("metrics-interval")
+    return OTLPSink(reactor, make_agent(reactor), url, interval_seconds, globals_.get("otlp-authorization"))
 
 
 def _missing(extra: str, error: ImportError) -> str:

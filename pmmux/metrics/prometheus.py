@@ -1,8 +1,5 @@
 """
 Metrics for Prometheus: C{/metrics} on a listener of its own. Needs the extra C{prometheus}.
-
-Names are those of the catalogue with C{pmmux_} before them, underscores for dots, and the endings that
-Prometheus wants: C{_total} for counters, C{_seconds} for durations.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from typing import Any
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 from prometheus_client.utils import floatToGoString
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -29,53 +26,29 @@ from pmmux.config.values import Target
 from pmmux.interfaces import IMetricSink
 from pmmux.metrics.catalogue import COUNTER, DURATION, Metric
 from pmmux.metrics.instruments import BUCKET_BOUNDS_SECONDS, Distribution, Sample
+from pmmux.metrics.prometheus_names import PREFIX, TOTAL, family_name
 from pmmux.metrics.reporter import MetricReporter
 from pmmux.transport.sockets import close_sockets, open_stream_sockets
 
 NAME = "metrics"
 PATH = b"metrics"
-PREFIX = "pmmux_"
 BACKLOG = 16
 SILENCE_SECONDS = 30
 # Written in 20 ms at most.
 SAMPLES_AT_ONCE = 200
 PAGES_AT_A_TIME = 4
-_TOTAL = "_total"
-_SECONDS = "_seconds"
 _KINDS = {COUNTER: "counter", DURATION: "histogram"}
 _BOUNDS = (*map(floatToGoString, BUCKET_BOUNDS_SECONDS), "+Inf")
 
 
-def family_name(metric: Metric) -> str:
-    """
-    What C{metric} is called, without the endings of its samples.
-
-    @see: U{https://prometheus.io/docs/practices/naming/}
-    """
-    name = PREFIX + metric.name.replace(".", "_").replace("-", "_")
-    if metric.kind == COUNTER:
-        return name.removesuffix(_TOTAL)
-    return name + _SECONDS if metric.kind == DURATION else name
-
-
-def sample_names(metric: Metric) -> tuple[str, ...]:
-    """The names of the series that C{metric} becomes."""
-    name = family_name(metric)
-    if metric.kind == COUNTER:
-        return (name + _TOTAL,)
-    if metric.kind == DURATION:
-        return tuple(name + ending for ending in ("_bucket", "_count", "_sum"))
-    return (name,)
-
-
-class ReporterCollector(Collector):
+class ReporterCollector:
     """Gives what was collected as Prometheus wants it."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
 
     def collect(self) -> Iterator[Family]:
-        """As L{Collector.collect}."""
+        """For the registry of C{prometheus_client}."""
         family: Family | None = None
         known: Metric | None = None
         for sample in self._samples:
@@ -96,7 +69,7 @@ def _add(family: Family, sample: Sample) -> None:
     labels = {name: value.encode("utf-8", "replace").decode() for name, value in sample.labels}
     value = sample.value
     if not isinstance(value, Distribution):
-        ending = _TOTAL if family.type == "counter" else ""
+        ending = TOTAL if family.type == "counter" else ""
         family.add_sample(family.name + ending, labels, value)
         return
     for bound, count in zip(_BOUNDS, (*value.buckets, value.count), strict=True):
@@ -118,7 +91,7 @@ class MetricsPage(Resource):
 
     def __init__(self, reporter: MetricReporter, run_aside: Callable[..., Deferred[bytes]]) -> None:
         """@param run_aside: calls what it is given in a thread; C{deferToThread}."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._reporter = reporter
         self._run_aside = run_aside
         self._writing = 0
@@ -130,7 +103,7 @@ class MetricsPage(Resource):
 
     def render_GET(self, request: Any) -> bytes | int:
         """As L{Resource.render}."""
-        if request.postpath != [PATH]:  # type: ignore[attr-defined]
+        if request.postpath != [PATH]:
             request.setResponseCode(404)
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             return b"metrics are at /metrics\n"
@@ -196,11 +169,12 @@ class PrometheusSink:
     def start(self, reporter: MetricReporter) -> None:
         """As L{IMetricSink.start}."""
         run_aside = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
-        site: Any = Site(MetricsPage(reporter, run_aside), timeout=SILENCE_SECONDS, reactor=self._reactor)
+        make_site: Any = Site
+        site = make_site(MetricsPage(reporter, run_aside), timeout=SILENCE_SECONDS, reactor=self._reactor)
         site.noisy = False
         site.displayTracebacks = False
         # No line for each scrape: what is no file drops them.
-        site.log = lambda request: None  # type: ignore[method-assign]
+        site.log = lambda request: None
         for opened in self._sockets:
             port = self._reactor.adoptStreamPort(opened.fileno(), opened.family, site)
             self._ports.append(port)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from pmmux.interfaces import IMetricSink
@@ -157,13 +158,18 @@ class MetricReporter:
         for sink in self._sinks:
             self._tell(sink, "start", self)
 
-    def stop(self) -> None:
-        """Stop the sinks, the last one first; they may collect a last time."""
+    def stop(self) -> Deferred[None]:
+        """
+        Stop the sinks, the last one first; they may collect a last time.
+
+        @return: fires when each has done what it still has to do.
+        """
         if not self._running:
-            return
+            return succeed(None)
         self._running = False
-        for sink in reversed(self._sinks):
-            self._tell(sink, "stop")
+        endings = [self._tell(sink, "stop") for sink in reversed(self._sinks)]
+        waiting = [ending for ending in endings if isinstance(ending, Deferred)]
+        return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
 
     def _instrument(self, make: type[_T], kind: str, name: str, labels: dict[str, str]) -> _T:
         family = self._families.get(name)
@@ -195,9 +201,9 @@ class MetricReporter:
             self._failed_gauges.add((name, labels))
             self.log.failure("metric {metric} {labels} cannot be read", metric=name, labels=dict(labels))
 
-    def _tell(self, sink: Any, method: str, *arguments: object) -> None:
+    def _tell(self, sink: Any, method: str, *arguments: object) -> Any:
         try:
-            getattr(sink, method)(*arguments)
+            return getattr(sink, method)(*arguments)
         except Exception:  # a sink is a plugin: it must not stop the traffic it reports on
             self.log.failure("metric sink {sink} failed to {method}", sink=type(sink).__name__, method=method)
 

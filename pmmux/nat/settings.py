@@ -198,8 +198,8 @@ OPTIONS: Sequence[Option] = (
         values.optional(values.text, "none"),
         "a path, or none",
         description=(
-            "Remembers the mappings made, so that those of a crash are removed at the next start; absent: one "
-            "for each configuration file, where such files belong."
+            "Remembers the mappings made, so that those of a crash are removed at the next start; absent: "
+            "one for each configuration file, where such files belong."
         ),
     ),
 )

@@ -32,4 +32,4 @@ class FirstAvailable:
         return None
 
 
-strategy = FirstAvailable()
+make_strategy = FirstAvailable

@@ -36,4 +36,4 @@ class LeastRequests:
         return best
 
 
-strategy = LeastRequests()
+make_strategy = LeastRequests

@@ -27,7 +27,7 @@ from pmmux.members import Member
 from pmmux.model import Address, BackendSpec, PriorityTier
 from pmmux.probes import udp_dns, udp_dtls, udp_quic, udp_wireguard
 from pmmux.router import Router
-from pmmux.strategies.first_available import strategy as first_available
+from pmmux.strategies.first_available import FirstAvailable
 from pmmux.test.doubles import FakeReporter, read_options, run_now
 from pmmux.transport.datagram import Buffer, DatagramPort
 
@@ -141,7 +141,7 @@ class World:
         """@param backends: options by name; C{_} in a name stands for a hyphen."""
         self.clock = Clock()
         self.reporter = FakeReporter()
-        self.router = Router(first_available, self.reporter)
+        self.router = Router(FirstAvailable(), self.reporter)
         self.backends: dict[str, FakeDatagramBackend] = {}
         for name, written in backends.items():
             self.add(FakeDatagramBackend(name, written))

@@ -257,9 +257,7 @@ class ExposureTests(AdviceCase):
             self.assertEqual([each.topic for each in exposure.advise(subject)], ["loop"] * count, target)
 
     def test_bound_elsewhere(self) -> None:
-        subject = self.subject(
-            "bind = 127.0.0.2", backend("a", "protocol = pass", "target = 127.0.0.1:8443")
-        )
+        subject = self.subject("bind = 127.0.0.2", backend("a", "protocol = pass", "target = 127.0.0.1:8443"))
         self.assertEqual(list(exposure.advise(subject)), [])
 
 

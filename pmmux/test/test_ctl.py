@@ -164,7 +164,7 @@ class ExplainTests(ConsoleCase):
 
 class CaptureTests(ConsoleCase):
     try:
-        import scapy  # noqa: F401
+        import scapy
     except ImportError:
         skip = "missing: scapy"
 
@@ -176,7 +176,9 @@ class CaptureTests(ConsoleCase):
         return path
 
     def test_one_object_a_line(self) -> None:
-        status, output, _ = self.run_command("explain", "--config", self.config, "--pcap", self.capture(), "--json")
+        status, output, _ = self.run_command(
+            "explain", "--config", self.config, "--pcap", self.capture(), "--json"
+        )
         self.assertEqual(status, exits.OK)
         tcp, udp = map(json.loads, output.splitlines())
         self.assertEqual((tcp["flow"], tcp["proto"], tcp["backend"]), (1, "tcp", "web"))

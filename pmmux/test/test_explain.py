@@ -19,6 +19,7 @@ from pmmux.explain.stage import Stage
 from pmmux.loading import load_settings
 from pmmux.model import Address
 from pmmux.test.captures import CLIENT, DNS_QUERY, SERVER, Talk, datagram
+from pmmux.test.samples.udp_quic import SEVERAL as THREE_DATAGRAMS
 
 LISTENERS = """
 [listener front]
@@ -164,6 +165,12 @@ class OutcomeTests(ExplainCase):
         packets = Talk().open().say(SHOP_HELLO, 100).packets
         found = self.explain([*packets[:4], *packets[5:]])
         self.assertIn("the capture lacks 100 octets", found.detail)
+        self.assertEqual((found.backend, found.outcome), (None, "incomplete-capture"))
+
+    def test_octets_lost_after_the_decision_do_not_matter(self) -> None:
+        packets = Talk().open().say(b"SSH-2.0-x\r\n" + bytes(300), 100).packets
+        found = self.explain([*packets[:4], *packets[5:]])
+        self.assertEqual((found.backend, found.outcome), ("ssh", "routed"))
 
 
 class AddressTests(ExplainCase):
@@ -206,6 +213,18 @@ class DatagramTests(ExplainCase):
         self.assertEqual((found.backend, found.outcome, found.detected), ("dns", "routed", "dns"))
         self.assertEqual((found.listener, found.octets_needed), ("datagrams", len(DNS_QUERY)))
 
+    def test_hello_in_several_datagrams(self) -> None:
+        packets = [datagram(each, at=1000.0 + at) for at, each in enumerate(THREE_DATAGRAMS)]
+        packets.insert(1, datagram(b"answer", SERVER, CLIENT, 1000.5))
+        alone = self.explain(packets, LISTENERS + "[backend all]\nprotocol = noop\n")
+        self.assertEqual((alone.detected, alone.octets_needed), ("quic", 0))
+        name = alone.properties["tls.sni"]
+        rules = f"[backend name]\nprotocol = noop\nsni = {name}\n"
+        found = self.explain(packets, LISTENERS + rules)
+        self.assertEqual((found.backend, found.outcome), ("name", "routed"))
+        self.assertEqual(found.octets_needed, sum(map(len, THREE_DATAGRAMS)))
+        self.assertAlmostEqual(found.waited_seconds, len(THREE_DATAGRAMS) - 1)
+
     def test_backends_of_connections_only_are_left_out(self) -> None:
         config = LISTENERS + "[backend page]\nprotocol = http-response\n" + RULES
         found = self.explain([datagram(DNS_QUERY)], config)
@@ -214,6 +233,12 @@ class DatagramTests(ExplainCase):
     def test_silence_of_rules_that_ask_nothing(self) -> None:
         found = self.explain([datagram(b"?")], LISTENERS + "[backend all]\nprotocol = noop\n")
         self.assertEqual((found.backend, found.octets_needed), ("all", 0))
+
+    def test_cut_by_the_snap_length(self) -> None:
+        cut = evolve(datagram(DNS_QUERY[:20]), missing_octets=len(DNS_QUERY) - 20)
+        self.assertEqual(self.explain([cut]).outcome, "incomplete-capture")
+        found = self.explain([cut], LISTENERS + "[backend all]\nprotocol = noop\n")
+        self.assertEqual(found.backend, "all")
 
     def test_multicast_source(self) -> None:
         found = self.explain([datagram(DNS_QUERY, Address("224.0.0.1", 5353))])

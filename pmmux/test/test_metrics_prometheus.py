@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from pmmux.interfaces import IMetricSink
 from pmmux.metrics.catalogue import COUNTER, DURATION, GAUGE, STANDARD_METRICS, Metric
+from pmmux.metrics.prometheus_names import sample_names
 from pmmux.metrics.reporter import MetricReporter
 
 try:
@@ -130,7 +131,7 @@ class PageTests(PrometheusCase):
 
 class NameTests(PrometheusCase):
     def test_every_metric_has_a_name_of_its_own(self) -> None:
-        names = [name for metric in STANDARD_METRICS for name in prometheus.sample_names(metric)]
+        names = [name for metric in STANDARD_METRICS for name in sample_names(metric)]
         self.assertEqual(len(names), len(set(names)))
         for name in names:
             self.assertRegex(name, r"^pmmux_[a-z_]+$")

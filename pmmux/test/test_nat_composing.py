@@ -70,7 +70,8 @@ class ComposingCase(SynchronousTestCase):
 
     def compose(self, more: str = "", pmmux: str = "") -> NATService | None:
         settings, _ = self.load(more, pmmux)
-        listening = [] if settings.globals.get("portmap-only") else [OpenListener(settings.listeners[0], 40404)]
+        front = OpenListener(settings.listeners[0], 40404)
+        listening = [] if settings.globals.get("portmap-only") else [front]
         return make_service(Clock(), settings, make_drivers(), listening, FakeReporter(), ENVIRONMENT)
 
 
@@ -92,7 +93,8 @@ class ServiceTests(ComposingCase):
         self.assertIsNone(self.compose(pmmux="mux-only = yes"))
 
     def test_starts_and_stops_without_a_gateway(self) -> None:
-        service = NATService(Clock(), choose_settings(self.load("[nat]\nstate-file = none")[0], {}), (), FakeReporter())
+        settings, _ = self.load("[nat]\nstate-file = none")
+        service = NATService(Clock(), choose_settings(settings, {}), (), FakeReporter())
         service.start()
         self.successResultOf(service.stop())
 

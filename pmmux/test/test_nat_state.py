@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -64,11 +66,48 @@ class JournalTests(SynchronousTestCase):
 
     def test_cannot_write(self) -> None:
         with capturedLogs() as events:
-            journal = self.open(str(self.path / "none" / "nat.json"))
+            journal = self.open("/dev/null/nat.json")
             journal.remember("front", LINK, GRANT)
             journal.remember("more", LINK, Grant("pcp", "tcp", 1, 2, 60))
         self.assertEqual(len(events), 1)
         self.assertEqual(len(journal.records()), 2)
+
+    def test_directory_is_made_when_needed(self) -> None:
+        path = self.path / "state" / "nat.json"
+        journal = self.open(str(path))
+        self.assertFalse(self.path.exists())
+        journal.remember("front", LINK, GRANT)
+        self.assertEqual(path.parent.stat().st_mode & 0o777, 0o700)
+        self.assertEqual(self.open(str(path)).records(), journal.records())
+
+    def test_used_by_another_process(self) -> None:
+        """It is left alone, until that process has ended."""
+        self.open().remember("front", LINK, GRANT)
+        before = self.path.read_text()
+        command = (
+            "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX);"
+            "print(flush=True); sys.stdin.read()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", command, f"{self.path}.lock"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(other.wait)
+        assert other.stdin is not None and other.stdout is not None
+        self.addCleanup(other.stdout.close)
+        self.addCleanup(other.stdin.close)
+        other.stdout.readline()
+        with capturedLogs() as events:
+            journal = self.open(nonce=bytes(12))
+            journal.remember("more", LINK, GRANT)
+        self.assertEqual([event["error"] for event in events], ["another process uses it"])
+        self.assertEqual([record.name for record in journal.records()], ["more"])
+        self.assertEqual(self.path.read_text(), before)
+        other.stdin.close()
+        other.wait()
+        journal.remember("still", LINK, Grant("pcp", "tcp", 1, 2, 60))
+        self.assertEqual([record.name for record in self.open().records()], ["more", "still"])
 
     def test_damaged_files(self) -> None:
         self.open().remember("front", LINK, GRANT)

@@ -126,7 +126,7 @@ class CertificateFiles:
         hosts = self.hosts or tuple(names_of(leaf))
         response = _read(self.ocsp_path) if self.ocsp_path else b""
         if response:
-            _check_ocsp(self.ocsp_path, response)
+            _check_ocsp(self.ocsp_path, response, leaf)
         return Certificate(
             self.name, leaf, key, order_chain(leaf, chain), hosts, self.is_default, response, self.paths
         )
@@ -215,11 +215,14 @@ def _pick_leaf(
     raise CertificateError(f"{path}: the key in {key_path} is not that of the certificate")
 
 
-def _check_ocsp(path: str, octets: bytes) -> None:
+def _check_ocsp(path: str, octets: bytes, leaf: x509.Certificate) -> None:
     try:
-        ocsp.load_der_ocsp_response(octets)
+        response = ocsp.load_der_ocsp_response(octets)
+        serial_number = response.serial_number
     except ValueError:
-        raise CertificateError(f"{path}: no OCSP response in DER form") from None
+        raise CertificateError(f"{path}: no OCSP response in DER form that tells anything") from None
+    if serial_number != leaf.serial_number:
+        raise CertificateError(f"{path}: the OCSP response is about another certificate")
 
 
 def order_chain(leaf: x509.Certificate, others: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:

@@ -94,7 +94,8 @@ def make_context(certificate: Certificate, settings: TLSSettings, listener: List
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(_SESSION_CONTEXT)
     if settings.has_tickets:
-        context.set_timeout(int(settings.ticket_rotation_seconds))
+        # Until the key after the next one.
+        context.set_timeout(int(2 * settings.ticket_rotation_seconds))
     else:
         context.set_options(SSL.OP_NO_TICKET)
     context.use_certificate(certificate.leaf)

@@ -81,6 +81,7 @@ class NameCache:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._names: dict[str, _Name] = {}
+        self._waiting: dict[str, list[Deferred[list[tuple[str, str]]]]] = {}
 
     async def resolve(self, host: str) -> list[tuple[str, str]]:
         """
@@ -97,13 +98,27 @@ class NameCache:
         return await self._refresh(host)
 
     async def _refresh(self, host: str) -> list[tuple[str, str]]:
-        done: Deferred[list[tuple[str, str]]] = Deferred()
-        self._reactor.nameResolver.resolveHostName(_Collector(done), host)
-        hosts = await done
+        mine: Deferred[list[tuple[str, str]]] = Deferred()
+        waiting = self._waiting.get(host)
+        if waiting is None:
+            waiting = self._waiting[host] = [mine]
+            done: Deferred[list[tuple[str, str]]] = Deferred()
+            done.addCallback(self._resolved, host)
+            self._reactor.nameResolver.resolveHostName(_Collector(done), host)
+        else:
+            # One lookup at a time is enough for a name: each takes a thread of the resolver.
+            waiting.append(mine)
+        hosts = await mine
         if not hosts:
             raise UpstreamError(host, "the name has no address")
-        self._names[host] = _Name(hosts, self._reactor.seconds())
         return hosts
+
+    def _resolved(self, hosts: list[tuple[str, str]], host: str) -> None:
+        if hosts:
+            self._names[host] = _Name(hosts, self._reactor.seconds())
+        for each in self._waiting.pop(host):
+            if not each.called:
+                each.callback(hosts)
 
     def _keep_stale(self, failure: Failure, name: _Name) -> None:
         failure.trap(UpstreamError)  # type: ignore[no-untyped-call]

@@ -139,7 +139,8 @@ def set_listening_options(listener: str, sockets: Sequence[socket.socket], optio
                 opened.setsockopt(socket.IPPROTO_TCP, number, value)
             except OSError as error:
                 where = str(address_of(opened.getsockname(), opened.family))
-                reason = "the system has no such algorithm" if number == socket.TCP_CONGESTION else error.strerror
+                unknown = number == socket.TCP_CONGESTION and error.errno == errno.ENOENT
+                reason = "the system has no such algorithm" if unknown else error.strerror
                 raise ListenError(listener, where, f"{name}: {reason}") from None
 
 

@@ -111,7 +111,7 @@ def bash(places: Sequence[Place]) -> Iterator[str]:
         path = f" {' '.join(place.path)}" if place.path else ""
         files = ' $(compgen -f -- "$word")' if place.takes_file else ""
         words = " ".join(word.text for word in place.words)
-        yield f"        \"{path}\") COMPREPLY=($(compgen -W '{words}' -- \"$word\"){files}) ;;"
+        yield f'        "{path}") COMPREPLY=($(compgen -W \'{words}\' -- "$word"){files}) ;;'
     yield "    esac"
     yield "}"
     yield f"complete -o filenames -F _{PROGRAM} {PROGRAM}"

@@ -162,7 +162,8 @@ class Overview:
 
 def _rate(before: Mapping[str, Any], now: Mapping[str, Any], name: str, seconds: float) -> float:
     # What is open is added up when asked for: a number may fall a little when it is told again.
-    return max(0.0, now[name] - before[name]) / seconds
+    change: float = now[name] - before[name]
+    return max(0.0, change) / seconds
 
 
 def _status_style(status: str) -> str:
