@@ -36,7 +36,7 @@ def _rows() -> Iterator[str]:
     command: Any
     for name, command in registry.all(ICommand):
         marks = (" Stream." if command.is_stream else "") + (" Changes." if command.is_changing else "")
-        arguments = "<br>".join(map(_argument, command.arguments)) or "–"
+        arguments = "<br>".join(map(_argument, command.arguments)) or "-"
         yield f"| `{name}` | {command.summary}{marks} | {arguments} |"
 
 

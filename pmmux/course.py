@@ -5,12 +5,10 @@ octets flow between two sockets a L{Session} takes its place.
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
@@ -20,98 +18,15 @@ from pmmux import errors
 from pmmux.access import AccessRecord
 from pmmux.connection import Connection
 from pmmux.coroutines import start
+from pmmux.course_services import CourseServices
 from pmmux.errors import RouteError, UpstreamError
-from pmmux.inspection import Inspection, ProbeCatalogue
+from pmmux.inspection import Inspection
 from pmmux.members import Member
-from pmmux.model import Attempt
-from pmmux.router import Router
+from pmmux.model import Attempt, Step
 from pmmux.session import Session
-from pmmux.transport.relaying import RelayLimits
-from pmmux.transport.timeouts import ProgressWheel, Timeout, TimeoutQueue
-
-class Unobserved:
-    """In the place of the L{pmmux.interfaces.IHealthMonitor}, where nobody observes."""
-
-    is_observing = False
-
+from pmmux.transport.timeouts import Timeout, TimeoutQueue
 
 CLIENT_GONE_DETAIL = "the client closed before it was routed"
-
-
-@frozen(slots=True)
-class CourseSettings:
-    """The bounds on one connection, in seconds."""
-
-    negotiation_seconds: float
-    detect_seconds: float
-    selection_seconds: float
-    connect_retries: int
-    limits: RelayLimits
-
-
-class CourseServices:
-    """What every course shares."""
-
-    def __init__(
-        self,
-        clock: Any,
-        router: Router,
-        data_path: Any,
-        negotiators: Sequence[Any],
-        catalogue: ProbeCatalogue,
-        settings: CourseSettings,
-        reporter: Any,
-        taken_up: Callable[[Session], None],
-        finished: Callable[[Course | Session, str], None],
-    ) -> None:
-        """
-        @param negotiators: L{pmmux.interfaces.INegotiator}s, in the order they run.
-        @param taken_up: called with the session that takes the place of a course.
-        @param finished: called once at each connection's end, with its outcome.
-        @ivar monitor: the L{pmmux.interfaces.IHealthMonitor} that clients' connections are told of.
-        """
-        self.monitor: Any = Unobserved()
-        self.clock = clock
-        self.router = router
-        self.data_path = data_path
-        self.negotiators = tuple(negotiators)
-        self.catalogue = catalogue
-        self.settings = settings
-        self.taken_up = taken_up
-        self.finished = finished
-        self.negotiation_timeouts = TimeoutQueue(clock, settings.negotiation_seconds)
-        self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
-        self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
-        # Silence decides where the bound on choosing leaves it the time.
-        self.silence_decides = settings.detect_seconds < settings.selection_seconds
-        self.first_octet_timeouts = self.detect_timeouts if self.silence_decides else self.selection_timeouts
-        self.wheel = ProgressWheel(clock)
-        self.total = reporter.counter("router.connection.total")
-        self.routed = reporter.counter("router.connection.routed")
-        self.failed = reporter.counter("router.connection.failed")
-        self.negotiation_duration = reporter.duration("router.negotiation.duration")
-        self.selection_duration = reporter.duration("router.selection.duration")
-        self._take_negotiators(negotiators)
-
-    def _take_negotiators(self, negotiators: Sequence[Any]) -> None:
-        self.negotiators = tuple(negotiators)
-        self.annotators: tuple[Any, ...] = tuple(getattr(each, "annotate", None) for each in self.negotiators)
-        self.negotiates = None in self.annotators
-
-    def with_negotiators(self, negotiators: Sequence[Any]) -> CourseServices:
-        """The same, queues and counters shared, with another chain: for the listeners that have their own."""
-        if tuple(negotiators) == self.negotiators:
-            return self
-        other = copy.copy(self)
-        other._take_negotiators(negotiators)
-        return other
-
-    def must_hear_first(self) -> bool:
-        """
-        Whether no connection can be decided before its first octet: then nothing is begun until it is
-        there, which saves a wait.
-        """
-        return not self.negotiates and self.router.must_hear_first()
 
 
 def _selection_timeout() -> RouteError:
@@ -129,6 +44,7 @@ class Course:
     log = Logger()
 
     __slots__ = (
+        "_awaits_room",
         "_deferred",
         "_detect_timeout",
         "_ended",
@@ -155,6 +71,7 @@ class Course:
         self._reason: RouteError | None = None
         self.watch: Any = None
         self._is_watched = False
+        self._awaits_room = False
         self._ended = False
 
     @property
@@ -283,6 +200,8 @@ class Course:
             started_at = services.clock.seconds()
             try:
                 member = await services.router.select(inspection, trace, excluded)
+                if member.capacity is not None:
+                    member = await self._find_room(member, inspection, excluded)
             except RouteError as refused:
                 if excluded and refused.outcome == errors.OUTCOME_NO_BACKEND:
                     raise RouteError(errors.OUTCOME_CONNECT_FAILED, trace.attempts[-1].error) from None
@@ -294,9 +213,9 @@ class Course:
                 self._leave_phase()
             trace.selection_seconds += services.clock.seconds() - started_at
             services.selection_duration.observe(trace.selection_seconds)
-            if connection.stream.lost is not None:
-                raise RouteError(errors.OUTCOME_CLIENT_GONE, CLIENT_GONE_DETAIL)
             try:
+                if connection.stream.lost is not None:
+                    raise RouteError(errors.OUTCOME_CLIENT_GONE, CLIENT_GONE_DETAIL)
                 await self._open(member)
                 return
             except UpstreamError as failed:
@@ -309,6 +228,62 @@ class Course:
                 if not connection.preview.final:
                     # The next one may need to see more.
                     connection.stream.resume()
+            finally:
+                if member.capacity is not None:
+                    member.capacity.leave_entrance(member.active)
+
+    async def _find_room(self, member: Member, inspection: Inspection, excluded: set[str]) -> Member:
+        """
+        Pass over backends that are full while another that matches is not; else wait for room.
+
+        @return: one that has let this connection in.
+        """
+        trace = self.connection.trace
+        while True:
+            full: dict[str, Member] = {}
+            chosen: Member | None = member
+            while chosen is not None:
+                capacity = chosen.capacity
+                if capacity is None or capacity.enter(chosen.active):
+                    trace.chosen = chosen.name
+                    return chosen
+                full[chosen.name] = chosen
+                trace.steps.append(Step(chosen.name, "full", f"it takes {capacity.maximum} connections"))
+                chosen = await self._select_beside(inspection, excluded | full.keys())
+            for waited_for in full.values():
+                assert waited_for.capacity is not None
+                room = waited_for.capacity.wait()
+                if room is not None:
+                    break
+            else:
+                raise RouteError(errors.OUTCOME_LIMIT_REACHED, f"{', '.join(full)}: full, with a full queue")
+            if await self._wait_for_room(waited_for, room):
+                trace.chosen = waited_for.name
+                return waited_for
+            self._enter_phase(self._services.selection_timeouts)
+            member = await self._services.router.select(inspection, trace, excluded)
+
+    async def _select_beside(self, inspection: Inspection, excluded: Set[str]) -> Member | None:
+        try:
+            return await self._services.router.select(inspection, self.connection.trace, excluded)
+        except RouteError as refused:
+            if refused.outcome != errors.OUTCOME_NO_BACKEND:
+                raise
+            return None
+
+    async def _wait_for_room(self, member: Member, room: Deferred[bool]) -> bool:
+        assert member.capacity is not None
+        self._leave_phase()
+        seconds = member.capacity.queue_seconds
+        late = RouteError(errors.OUTCOME_LIMIT_REACHED, f"{member.name}: no room within {seconds:g} s")
+        timer = self._services.clock.callLater(seconds, self._interrupt, late)
+        self._awaits_room = True
+        try:
+            return await room
+        finally:
+            self._awaits_room = False
+            if timer.active():
+                timer.cancel()
 
     async def _open(self, member: Member) -> None:
         services = self._services
@@ -368,6 +343,8 @@ class Course:
     def _stream_closed(self, reason: Failure) -> None:
         # The client's stream is gone, while nobody relays it.
         if self._deferred is not None:
+            if self._awaits_room:
+                self._interrupt(RouteError(errors.OUTCOME_CLIENT_GONE, CLIENT_GONE_DETAIL))
             return
         outcome = self.connection.trace.outcome
         if self.member is None or outcome not in ("", "routed"):

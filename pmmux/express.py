@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from pmmux.course import CourseServices
+from pmmux.course_services import CourseServices
 from pmmux.inspection import Inspection
 from pmmux.members import Member
 from pmmux.model import Address, Attempt, Client, Properties, RouteTrace, Step
@@ -164,7 +164,8 @@ class ExpressLane:
     def give_up(self, arrival: Arrival) -> None:
         """Nothing came within the time there is for it: silence decides."""
         preview = Preview(self._preview_limit_octets)
-        preview.finish()
+        if not arrival.closed_with:
+            preview.finish()
         self._general(arrival, preview)
 
     def _wait(self, arrival: Arrival) -> None:
@@ -186,7 +187,7 @@ class ExpressLane:
         if member is None:
             return False
         backend = member.backend
-        target: Address | None = getattr(backend, "express_target", None)
+        target: Address | None = member.express_target
         if target is None:
             return False
         octets = preview.take()

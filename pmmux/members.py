@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
+from pmmux.capacity import Capacity, capacity_of
 from pmmux.inspection import Inspection
 from pmmux.interfaces import IProtocolBackend
 from pmmux.matching import NAME_PROPERTIES, AllOf, PropertyCondition
@@ -22,6 +23,8 @@ class Member:
     @ivar weight: the backend's own, or less while it starts slowly.
     @ivar is_offered: whether C{status} lets it be offered; kept in step with it.
     @ivar answers_itself: whether it is an L{IProtocolBackend}.
+    @ivar capacity: its limit of connections; C{None} for none.
+    @ivar express_target: where the express lane may go; C{None} where it may not.
     @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
 
@@ -31,8 +34,10 @@ class Member:
         "active",
         "answers_itself",
         "backend",
+        "capacity",
         "condition",
         "depends_on_octets",
+        "express_target",
         "is_offered",
         "name",
         "routed",
@@ -52,6 +57,9 @@ class Member:
         self.active = 0
         self.depends_on_octets = isinstance(condition, AllOf) and condition.depends_on_octets
         self.answers_itself: bool = IProtocolBackend.providedBy(backend)
+        self.capacity: Capacity | None = capacity_of(backend)
+        # Who may have to wait for room takes the general course.
+        self.express_target = None if self.capacity is not None else getattr(backend, "express_target", None)
         self._status = Status.UNKNOWN
         self.is_offered = True
 

@@ -13,7 +13,8 @@ from zope.interface import implementer
 
 from pmmux import errors
 from pmmux.connection import Connection
-from pmmux.course import Course, CourseServices
+from pmmux.course import Course
+from pmmux.course_services import CourseServices
 from pmmux.datagram_listening import DatagramListener
 from pmmux.datagrams.services import DatagramServices
 from pmmux.errors import ListenError

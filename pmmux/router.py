@@ -88,6 +88,8 @@ class Router:
     def closed(self, member: Member) -> None:
         """What L{opened} counted has ended."""
         member.active -= 1
+        if member.capacity is not None:
+            member.capacity.wake(member.active)
         if member.active == 0 and id(member) in self._draining:
             self._draining.pop(id(member))[1]()
 
@@ -198,6 +200,8 @@ class Router:
     def _set_aside(self, name: str, status: Status) -> Member:
         member = self._find(name)
         before, member.status = member.status, status
+        if member.capacity is not None and not member.is_offered:
+            member.capacity.send_away()
         self._reporter.event("backend.status", backend=name, status=status.value, before=before.value)
         return member
 
@@ -211,6 +215,8 @@ class Router:
 
     async def _retire(self, member: Member) -> None:
         member.status = Status.DRAINING
+        if member.capacity is not None:
+            member.capacity.send_away()
         if member.active:
             ended: Deferred[None] = Deferred()
             self._draining[id(member)] = (member, lambda: ended.callback(None))

@@ -12,19 +12,23 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from pmmux.access import AccessLog
+from pmmux.checks.interfaces import IHealthCheck
 from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.control.feed import EventFeed
 from pmmux.control.ring import TraceRing
 from pmmux.control.server import ControlServer
-from pmmux.course import Course, CourseServices, CourseSettings
+from pmmux.course import Course
+from pmmux.course_services import CourseServices, CourseSettings
 from pmmux.datagrams.log_budget import LogBudget
 from pmmux.datagrams.services import DatagramServices, DatagramSettings
 from pmmux.datagrams.session import DatagramSession
 from pmmux.errors import ListenError
+from pmmux.health.monitor import HealthMonitor
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import (
     IBackendProtocol,
     IDataPath,
+    IHealthMonitor,
     IMetricSink,
     INATDriver,
     INegotiator,
@@ -33,8 +37,8 @@ from pmmux.interfaces import (
 from pmmux.logs import LineObserver, install
 from pmmux.matching import compile_condition
 from pmmux.metrics.exporting import make_sinks
-from pmmux.metrics.reporter import CountersByLabel, MetricReporter
-from pmmux.model import BackendSpec
+from pmmux.metrics.reporter import DEFAULT_LABEL_SETS_LIMIT, CountersByLabel, MetricReporter
+from pmmux.model import BackendSpec, Status
 from pmmux.multiplexer import Multiplexer
 from pmmux.nat.composing import make_service
 from pmmux.nat.service import NATService
@@ -48,6 +52,9 @@ from pmmux.transport.fast import FastDataPath
 from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
 from pmmux.transport.sockets import ListeningOptions
+
+# A backend's status is one series for each status there is.
+SERIES_PER_BACKEND = len(Status)
 
 
 class PmmuxService(MultiService):
@@ -69,6 +76,7 @@ class PmmuxService(MultiService):
         self.settings = settings
         self.registry = registry
         self.reporter = MetricReporter()
+        self.make_room(len(settings.backends))
         self.nat: NATService | None = None
         self._reactor = reactor
         self._observer = observer
@@ -88,6 +96,9 @@ class PmmuxService(MultiService):
             datagrams=DatagramPath(reactor, self.data_path),
         )
         self.router = Router(registry.get(IRoutingStrategy, option("routing-strategy")), self.reporter)
+        self.health: Any = registry.get(IHealthMonitor) or HealthMonitor(
+            self.wiring, self.router, dict(registry.all(IHealthCheck)), settings.health_checks
+        )
         most = option("max-connections") or connections_for(raise_descriptor_limit())
         self.multiplexer = Multiplexer(
             reactor,
@@ -158,6 +169,7 @@ class PmmuxService(MultiService):
     async def _start(self) -> None:
         for spec in self.settings.backends:
             await self.router.add(self.make_backend(spec))
+        self.health.start()
         self.multiplexer.start()
         for listener in self.multiplexer.listeners():
             places = ", ".join(map(str, listener.addresses()))
@@ -170,6 +182,7 @@ class PmmuxService(MultiService):
         await self.multiplexer.stop(self.settings.globals.get("drain-timeout"))
         await nat_stopped
         self.control.stop()
+        await self.health.stop()
         await self.router.stop()
         await self.reporter.stop()
         stopped = super().stopService()  # type: ignore[no-untyped-call]
@@ -177,6 +190,12 @@ class PmmuxService(MultiService):
             await stopped
         if self._observer is not None:
             self._observer.output.stop_buffering()
+
+    def make_room(self, backends: int) -> None:
+        """Let so many backends, and as many that drain, have metrics of their own."""
+        self.reporter.label_sets_limit = max(
+            DEFAULT_LABEL_SETS_LIMIT, 2 * backends * SERIES_PER_BACKEND, self.reporter.label_sets_limit
+        )
 
     def make_backend(self, spec: BackendSpec) -> Any:
         """The L{pmmux.interfaces.IBackend} that C{spec} describes."""
@@ -205,7 +224,7 @@ class PmmuxService(MultiService):
             limits=RelayLimits(option("idle-timeout"), option("half-closed-timeout")),
         )
         shared = [each for each in self._negotiators() if not hasattr(each, "for_listener")]
-        return CourseServices(
+        services = CourseServices(
             self._reactor,
             self.router,
             self.data_path,
@@ -216,6 +235,8 @@ class PmmuxService(MultiService):
             self.multiplexer.taken_up,
             self.multiplexer.finished,
         )
+        services.monitor = self.health
+        return services
 
     def _negotiators(self) -> list[Any]:
         found = (self.registry.get(INegotiator, name) for name in self.settings.globals.get("negotiators"))
@@ -240,7 +261,7 @@ class PmmuxService(MultiService):
             most=option("max-udp-sessions"),
             preview_octets=option("preview-buffer-limit"),
         )
-        return DatagramServices(
+        services = DatagramServices(
             self._reactor,
             self.router,
             self.wiring.datagrams,
@@ -250,6 +271,9 @@ class PmmuxService(MultiService):
             self.multiplexer.identifiers,
             self._log_datagrams,
         )
+        services.failed = lambda member, reason: self.health.connect_failed(member)
+        services.answered = self.health.answered
+        return services
 
     def _start_metrics(self) -> None:
         self.reporter.add_sink(self.feed)
@@ -263,7 +287,12 @@ class PmmuxService(MultiService):
         self._egress.add(record.octets_from_upstream)
         self._ended[outcome].value += 1
         self._access.write(record)
-        self.ring.add((record, course.trace if isinstance(course, Session) else course.connection.trace))
+        trace = course.trace if isinstance(course, Session) else course.connection.trace
+        self.ring.add((record, trace))
+        for attempt in getattr(trace, "attempts", ()):
+            if attempt.seconds and not attempt.error:
+                duration = self.reporter.duration("backend.connect.duration", backend=attempt.backend)
+                duration.observe(attempt.seconds)
 
     def _log_datagrams(self, session: DatagramSession, outcome: str) -> None:
         if self._datagram_budget.allows():

@@ -24,7 +24,7 @@ from tests.support.process import Pmmux
 from tests.support.servers import start_tls_server
 
 NAMES = ("one", "two", "web", "api", "http2", "ssh", "postgresql", "redis", "mqtt", "rest")
-PACE_SECONDS = 0.004
+PACE_SECONDS = 0.002
 
 
 def client_hello(name: str) -> bytes:

@@ -26,6 +26,7 @@ from tests.support.waiting import wait_for
 DETECT_SECONDS = 1.0
 PAUSE_SECONDS = 0.05
 CAPTURE_SECONDS = 15.0
+QUIET_SECONDS = 0.5
 RULES = f"""
 [pmmux]
 detect-timeout = {DETECT_SECONDS:g}s
@@ -115,7 +116,10 @@ class CaptureCase(PmmuxCase):
     def end_capture(self, capture: tuple[subprocess.Popen[Any], Path]) -> Path:
         """Let what was captured be written."""
         process, path = capture
-        time.sleep(4 * PAUSE_SECONDS)
+        size = -1
+        while path.stat().st_size != size:
+            size = path.stat().st_size
+            time.sleep(QUIET_SECONDS)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=CAPTURE_SECONDS)
         return path

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.case import PmmuxCase, one_upstream, read_exactly
 from tests.support.peers import Peer, echo
-from tests.support.process import Pmmux
+from tests.support.process import PORTABLE, Pmmux
 from tests.support.waiting import free_port, wait_for
 
 try:
@@ -21,10 +21,10 @@ except ImportError:
 
 
 class MetricsCase(PmmuxCase):
-    def run_one(self, more: str) -> Pmmux:
+    def run_one(self, more: str, environment: dict[str, str] | None = None) -> Pmmux:
         """Start pmmux, route a connection, refuse another."""
         upstream = Peer(self, echo).port
-        started = self.start(one_upstream(upstream, more, "detect = ssh"))
+        started = self.start(one_upstream(upstream, more, "detect = ssh"), environment=environment)
         client = self.connect(started)
         client.sendall(b"SSH-2.0-x\r\n")
         read_exactly(client, 11)
@@ -64,6 +64,12 @@ class PrometheusTests(MetricsCase):
         self.assertGreaterEqual(found["pmmux_client_ingress_bytes_total", ()], 11)
         self.assertGreater(found["pmmux_router_selection_duration_seconds_count", ()], 0)
         self.assertIn(("pmmux_process_open_fds", ()), found)
+
+    def test_time_to_connect(self) -> None:
+        port = free_port()
+        self.run_one(f"metrics-listen = {port}", PORTABLE)
+        found = self.scrape(port)
+        self.assertEqual(found["pmmux_backend_connect_duration_seconds_count", (("backend", "up"),)], 1)
 
     def test_not_unless_asked_for(self) -> None:
         started = self.run_one("")

@@ -25,6 +25,8 @@ STATUSES_WITHOUT_BODY = frozenset({204, 304})
 KEEP_ALIVE_SECONDS = 60
 DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
 
+# What browsers take for markup has one of these in its type: image/svg+xml too.
+_MARKUP = ("html", "xml")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEMPLATE = re.compile(r"\{(scheme|host|port|method|path|query)\}")
 
@@ -33,7 +35,7 @@ _TEMPLATE = re.compile(r"\{(scheme|host|port|method|path|query)\}")
 class Answer:
     """
     What is answered. Templates in body and header values are filled from the request; in a body of
-    HTML what is filled in is escaped.
+    HTML or XML what is filled in is escaped.
 
     @ivar headers: names and values, C{content-type} among them.
     """
@@ -44,8 +46,8 @@ class Answer:
 
     def fill(self, facts: Mapping[str, str]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """The body and the headers for one request."""
-        content_type = next(value for name, value in self.headers if name.lower() == "content-type")
-        escape = html.escape if "html" in content_type else str
+        content_type = next(value for name, value in self.headers if name.lower() == "content-type").lower()
+        escape = html.escape if any(kind in content_type for kind in _MARKUP) else str
         body = _TEMPLATE.sub(lambda found: escape(facts[found[1]]), self.body).encode("utf-8", "replace")
         headers = [
             (
@@ -68,16 +70,23 @@ class _AnsweringRequest(Request):
         for name, value in headers:
             self.responseHeaders.addRawHeader(name, value)
         if factory.answer.status not in STATUSES_WITHOUT_BODY:
-            self.setHeader(b"content-length", b"%d" % len(body))
+            self.setHeader(b"content-length", b"%d" % len(body))  # type: ignore[no-untyped-call]
             if self.method != b"HEAD":
-                self.write(body)
-        self.finish()
+                self.write(body)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
+    def _host(self) -> bytes:
+        if hasattr(self.getHost(), "host"):  # type: ignore[no-untyped-call]
+            host: bytes = self.getRequestHostname()  # type: ignore[no-untyped-call]
+            return host
+        # A unix socket has no address to put in the place of a missing name.
+        return self.getHeader(b"host") or b""
 
     def _facts(self, scheme: str, local_port: int) -> dict[str, str]:
         path, _, query = self.uri.partition(b"?")
         return {
             "scheme": scheme,
-            "host": self.getRequestHostname().decode("latin-1"),
+            "host": self._host().decode("latin-1"),
             "port": str(local_port),
             "method": self.method.decode("latin-1"),
             "path": path.decode("latin-1"),
@@ -115,7 +124,7 @@ class HTTPResponseBackend(Backend):
         scheme = "https" if connection.properties.get("tls.terminated") == "true" else "http"
         factory = _AnsweringFactory(self._reactor, self._answer, scheme, connection.client.local.port)
         protocol = factory.buildProtocol(None)
-        protocol.requestFactory = _AnsweringRequest
+        protocol.requestFactory = _AnsweringRequest  # type: ignore[union-attr]
         return protocol
 
 

@@ -31,9 +31,7 @@ CONFLICT = "conflict"
 NOT_AVAILABLE = "not-available"
 NOT_ALLOWED = "not-allowed"
 TOO_LARGE = "too-large"
-BUSY = "busy"
 CANCELLED = "cancelled"
-FAILED = "failed"
 INTERNAL_ERROR = "internal-error"
 
 RequestId = str | int | None

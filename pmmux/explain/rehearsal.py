@@ -29,6 +29,7 @@ from pmmux.members import Member
 from pmmux.model import Client, Properties, RouteTrace
 from pmmux.negotiators.socket import SocketProperties
 from pmmux.preview import Preview, PreviewTransport
+from pmmux.transport.timeouts import Timeout, TimeoutQueue
 
 ROUTED = "routed"
 
@@ -103,7 +104,7 @@ class Rehearsal:
         self.consumed_octets = 0
         self.begun_at = 0.0
         self._deferred: Deferred[None] | None = None
-        self._calls: list[Any] = []
+        self._limits: list[tuple[TimeoutQueue, Timeout]] = []
         self._reason = errors.OUTCOME_SELECTION_TIMEOUT
 
     @property
@@ -150,12 +151,15 @@ class Rehearsal:
     def _decide(self, outcome: str, detail: str) -> None:
         self.trace.outcome, self.trace.detail = outcome, detail
         self.decided_at = self.stage.clock.seconds() - self.begun_at
-        for call in self._calls:
-            if call.active():
-                call.cancel()
+        self._lift_limits()
 
-    def _limit(self, seconds: float, act: Callable[[], None]) -> None:
-        self._calls.append(self.stage.clock.callLater(seconds, act))
+    def _limit(self, queue: TimeoutQueue, act: Callable[[], None]) -> None:
+        self._limits.append((queue, queue.add(act)))
+
+    def _lift_limits(self) -> None:
+        for queue, timeout in self._limits:
+            queue.cancel(timeout)
+        self._limits.clear()
 
     def _cancel(self, reason: str) -> None:
         if not self.is_decided and self._deferred is not None:
@@ -205,7 +209,6 @@ class ConnectionRehearsal(Rehearsal):
 
     async def _choose(self) -> Member:
         stage = self.stage
-        bounds = stage.bounds
         connection = Connection(
             self.flow.number, self.listener.name, self.client, self._stream, self.begun_at, self.properties
         )
@@ -213,11 +216,9 @@ class ConnectionRehearsal(Rehearsal):
         negotiators = stage.negotiators(self.listener)
         if any(not hasattr(negotiator, "annotate") for negotiator in negotiators):
             self._reason = errors.OUTCOME_NEGOTIATION_FAILED
-            self._limit(bounds.negotiation_seconds, lambda: self._cancel(errors.OUTCOME_NEGOTIATION_FAILED))
+            self._limit(stage.negotiation_timeouts, lambda: self._cancel(errors.OUTCOME_NEGOTIATION_FAILED))
         connection = await _proceed(negotiators, 0)(connection)
-        for call in self._calls:
-            if call.active():
-                call.cancel()
+        self._lift_limits()
         self.client, self.properties = connection.client, connection.properties
         self._stream = connection.stream
         self.preview = preview = connection.preview
@@ -226,8 +227,8 @@ class ConnectionRehearsal(Rehearsal):
         self.inspection = Inspection(
             self.client, self.properties, preview, stage.catalogues[self.client.transport]
         )
-        self._limit(bounds.detect_seconds, self._finish_preview)
-        self._limit(bounds.selection_seconds, lambda: self._cancel(errors.OUTCOME_SELECTION_TIMEOUT))
+        self._limit(self.stage.detect_timeouts, self._finish_preview)
+        self._limit(self.stage.selection_timeouts, lambda: self._cancel(errors.OUTCOME_SELECTION_TIMEOUT))
         try:
             member = await stage.router.select(self.inspection, self.trace)
         except RouteError:
@@ -268,8 +269,8 @@ class DatagramRehearsal(Rehearsal):
             self.preview.finish()
         self._start()
         if not self.is_decided:
-            self._limit(bounds.detect_seconds, self._finish_preview)
-            self._limit(bounds.selection_seconds, lambda: self._cancel(errors.OUTCOME_SELECTION_TIMEOUT))
+            self._limit(self.stage.detect_timeouts, self._finish_preview)
+            self._limit(self.stage.selection_timeouts, lambda: self._cancel(errors.OUTCOME_SELECTION_TIMEOUT))
 
     async def _choose(self) -> Member:
         stage = self.stage

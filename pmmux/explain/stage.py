@@ -25,6 +25,7 @@ from pmmux.registry import Registry, Services
 from pmmux.router import Router
 from pmmux.tls.contexts import OFF
 from pmmux.tls.options import terminates
+from pmmux.transport.timeouts import TimeoutQueue
 
 # Time is never turned by less, so that rounding cannot make it stand still.
 SHORTEST_TURN_SECONDS = 1e-6
@@ -77,12 +78,16 @@ class Stage:
         self.registry = registry
         self.clock = clock or Clock()
         self.notes = Notes()
+        self._chains: dict[str, list[Any]] = {}
         self.bounds = Bounds(
             option("negotiation-timeout"),
             option("detect-timeout"),
             option("selection-timeout"),
             option("preview-buffer-limit"),
         )
+        self.negotiation_timeouts = TimeoutQueue(self.clock, self.bounds.negotiation_seconds)
+        self.detect_timeouts = TimeoutQueue(self.clock, self.bounds.detect_seconds)
+        self.selection_timeouts = TimeoutQueue(self.clock, self.bounds.selection_seconds)
         self.catalogues: Mapping[str, ProbeCatalogue] = {
             transport: ProbeCatalogue(registry.probes(transport)) for transport in ("tcp", "udp")
         }
@@ -114,7 +119,10 @@ class Stage:
 
     def negotiators(self, listener: ListenerSpec) -> list[Any]:
         """The chain of C{listener}, without those that cannot be played."""
-        chain = []
+        known = self._chains.get(listener.name)
+        if known is not None:
+            return known
+        chain = self._chains[listener.name] = []
         for name in self.settings.globals.get("negotiators"):
             negotiator = self.registry.get(INegotiator, name)
             if negotiator is None or name == NOT_PLAYED:
@@ -133,9 +141,11 @@ class Stage:
     def turn_to(self, seconds: float) -> None:
         """Turn the clock to C{seconds}, stopping for each thing that is due on the way."""
         clock = self.clock
-        while calls := [call for call in clock.getDelayedCalls() if call.getTime() <= seconds]:
-            due_at = min(call.getTime() for call in calls)
-            clock.advance(max(due_at - clock.seconds(), SHORTEST_TURN_SECONDS))
+        # In the order in which they are due.
+        calls = clock.getDelayedCalls()
+        while calls and calls[0].getTime() <= seconds:
+            clock.advance(max(calls[0].getTime() - clock.seconds(), SHORTEST_TURN_SECONDS))
+            calls = clock.getDelayedCalls()
         if seconds > clock.seconds():
             clock.advance(seconds - clock.seconds())
 

@@ -73,7 +73,7 @@ class Metric:
 STANDARD_METRICS = (
     Metric(ROUTER_CONNECTION_TOTAL, COUNTER, "connections", "Connections accepted by the listeners."),
     Metric(ROUTER_CONNECTION_ROUTED, COUNTER, "connections", "Connections given to a backend."),
-    Metric(ROUTER_CONNECTION_FAILED, COUNTER, "connections", "Connections not routed, by outcome."),
+    Metric(ROUTER_CONNECTION_FAILED, COUNTER, "connections", "Connections not routed."),
     Metric(ROUTER_CONNECTION_ENDED, COUNTER, "connections", "Connections that ended, by outcome."),
     Metric(ROUTER_NEGOTIATION_DURATION, DURATION, "seconds", "Time in the negotiators, per connection."),
     Metric(ROUTER_SELECTION_DURATION, DURATION, "seconds", "Time until a backend was chosen."),

@@ -30,7 +30,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric as ProtoMetric
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -292,11 +292,13 @@ class OTLPSink:
     def _conclude(self, result: object) -> None:
         trouble = ""
         if isinstance(result, Failure):
-            if result.check(_Refused):  # type: ignore[no-untyped-call]
-                error: Any = result.value
+            error: Any = result.value
+            if isinstance(error, CancelledError):
+                return
+            if isinstance(error, _Refused):
                 self._paused_until = self._clock.seconds() + error.pause_seconds
-            trouble = "it took too long" if result.check(CancelledError) else str(result.value)  # type: ignore[no-untyped-call]
-            trouble = printable(trouble) or type(result.value).__name__
+            reason = "it took too long" if isinstance(error, TimeoutError) else str(error)
+            trouble = printable(reason) or type(error).__name__
         if trouble != self._trouble:
             self._trouble = trouble
             if trouble:

@@ -41,6 +41,8 @@ class MetricReporter:
     Counts, measures, and tells sinks.
 
     To be used in the reactor's thread only.
+
+    @ivar label_sets_limit: how many series one metric may have; may be raised any time.
     """
 
     log = Logger()
@@ -54,7 +56,7 @@ class MetricReporter:
             labels goes to one series, labelled C{overflow="true"}.
         """
         self._families: dict[str, _Family] = {}
-        self._label_sets_limit = label_sets_limit
+        self.label_sets_limit = label_sets_limit
         self._sinks: list[Any] = []
         self._running = False
         self._failed_gauges: set[tuple[str, Labels]] = set()
@@ -184,7 +186,7 @@ class MetricReporter:
         return cast(_T, instrument)
 
     def _add_series(self, family: _Family, key: Labels, make: type[_Instrument]) -> _Instrument:
-        if len(family.series) < self._label_sets_limit:
+        if len(family.series) < self.label_sets_limit:
             instrument = family.series[key] = make()
             return instrument
         if family.overflow is None:
@@ -192,7 +194,7 @@ class MetricReporter:
             self.log.warn(
                 "metric {metric} has {limit} label sets; what comes under others is summed up as overflow",
                 metric=family.metric.name,
-                limit=self._label_sets_limit,
+                limit=self.label_sets_limit,
             )
         return family.overflow
 

@@ -34,13 +34,19 @@ class Discovery:
     @ivar candidates: the preferred one first.
 
     @param answered_late: called when one has answered after the choice.
+    @param failed_late: called when one has not, and that is clear only after the choice.
     """
 
     def __init__(
-        self, reactor: Any, clients: Sequence[INATClient], answered_late: Callable[[], None]
+        self,
+        reactor: Any,
+        clients: Sequence[INATClient],
+        answered_late: Callable[[], None],
+        failed_late: Callable[[], None],
     ) -> None:
         self.candidates = [Candidate(client) for client in clients]
         self._answered_late = answered_late
+        self._failed_late = failed_late
         self._chosen = False
         self._reactor = reactor
         self._waiter: Deferred[bool] | None = None
@@ -86,8 +92,9 @@ class Discovery:
         except NATRefused as refusal:
             candidate.finding = refusal.finding
         candidate.ended = True
-        if self._chosen and candidate.facts is not None and not self._closed:
-            self._answered_late()
+        if self._chosen and not self._closed:
+            late = self._failed_late if candidate.facts is None else self._answered_late
+            late()
         self._settle()
 
     def _end_grace(self) -> None:

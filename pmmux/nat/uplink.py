@@ -199,7 +199,9 @@ class Uplink:
         discovery = None
         try:
             while self.link == link:
-                discovery = Discovery(self.reactor, self._open_clients(link), self._hear_late_answer)
+                discovery = Discovery(
+                    self.reactor, self._open_clients(link), self._hear_late_answer, self.note_change
+                )
                 self.discovery = discovery
                 if await discovery.run():
                     failures = 0

@@ -5,10 +5,11 @@ ClientHello says. After termination the router sees the plaintext.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
@@ -25,7 +26,7 @@ from pmmux.errors import (
 )
 from pmmux.interfaces import INegotiator
 from pmmux.matching import Names
-from pmmux.model import OptionKey, Properties
+from pmmux.model import OptionKey
 from pmmux.preview import Preview
 from pmmux.probes.hello import HelloProperties
 from pmmux.tls.contexts import OFF, REQUIRE, ListenerContexts
@@ -182,38 +183,79 @@ class TLSNegotiator:
                 raise RouteError(OUTCOME_CLIENT_GONE, "the client closed during the TLS handshake") from None
             raise _refusal(f"TLS handshake: {failed}") from None
         connection.stream = plain
-        _tell(connection.properties, hello, secured)
+        connection.properties.join(SecuredProperties(secured))
+        connection.properties.join(HelloProperties(hello))
         name = hello.server_name or "no name"
-        connection.trace.negotiators.append((self.name, f"{secured.get_protocol_version_name()} for {name}"))
+        connection.trace.negotiators.append((self.name, f"terminated for {name}"))
 
 
 def _refusal(detail: str) -> RouteError:
     return RouteError(OUTCOME_NEGOTIATION_FAILED, detail)
 
 
-def _tell(properties: Properties, hello: ClientHello, secured: SSL.Connection) -> None:
-    """What is known after a handshake, as C{tls.*} properties."""
-    properties.join(HelloProperties(hello))
-    properties["tls"] = "true"
-    properties["tls.terminated"] = "true"
-    properties["tls.protocol"] = secured.get_protocol_version_name()
-    properties["tls.cipher-suite"] = secured.get_cipher_name() or ""
+def _alpn_of(secured: SSL.Connection) -> str | None:
     alpn = secured.get_alpn_proto_negotiated()
-    if alpn:
-        properties["tls.application-protocol"] = quote(alpn, _ALPN_SAFE)
-    certificate = secured.get_peer_certificate(as_cryptography=True)
-    properties["tls.client.certificate"] = "false" if certificate is None else "true"
-    if certificate is None:
-        return
-    # An unverified one ends the handshake.
-    properties["tls.client.verified"] = "true"
-    properties["tls.client.subject"] = certificate.subject.rfc4514_string()
-    properties["tls.client.issuer"] = certificate.issuer.rfc4514_string()
-    properties["tls.client.serial"] = format(certificate.serial_number, "x")
-    properties["tls.client.fingerprint"] = certificate.fingerprint(SHA256()).hex()
+    return quote(alpn, _ALPN_SAFE) if alpn else None
+
+
+def _client_name(certificate: x509.Certificate) -> str | None:
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if common:
-        properties["tls.client.name"] = str(common[0].value)
+    return str(common[0].value) if common else None
+
+
+_READERS: Mapping[str, Callable[[SSL.Connection], str | None]] = {
+    "tls": lambda secured: "true",
+    "tls.terminated": lambda secured: "true",
+    "tls.protocol": lambda secured: secured.get_protocol_version_name(),
+    "tls.cipher-suite": lambda secured: secured.get_cipher_name(),
+    "tls.application-protocol": _alpn_of,
+}
+_CERTIFICATE_READERS: Mapping[str, Callable[[x509.Certificate], str | None]] = {
+    "tls.client.certificate": lambda certificate: "true",
+    # One that is not ends the handshake.
+    "tls.client.verified": lambda certificate: "true",
+    "tls.client.name": _client_name,
+    "tls.client.subject": lambda certificate: certificate.subject.rfc4514_string(),
+    "tls.client.issuer": lambda certificate: certificate.issuer.rfc4514_string(),
+    "tls.client.serial": lambda certificate: format(certificate.serial_number, "x"),
+    "tls.client.fingerprint": lambda certificate: certificate.fingerprint(SHA256()).hex(),
+}
+_WITHOUT_CERTIFICATE = {"tls.client.certificate": "false", "tls.client.verified": "false"}
+
+
+class SecuredProperties(Mapping[str, str]):
+    """What a handshake has told, each property made when it is asked for."""
+
+    __slots__ = ("_secured",)
+
+    def __init__(self, secured: SSL.Connection) -> None:
+        self._secured = secured
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The property C{name}, or C{default}."""
+        found: str | None = None
+        read = _READERS.get(name)
+        if read is not None:
+            found = read(self._secured)
+        elif name in _CERTIFICATE_READERS:
+            certificate = self._secured.get_peer_certificate(as_cryptography=True)
+            if certificate is None:
+                found = _WITHOUT_CERTIFICATE.get(name)
+            else:
+                found = _CERTIFICATE_READERS[name](certificate)
+        return default if found is None else found
+
+    def __getitem__(self, name: str) -> str:
+        found: str | None = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in (*_READERS, *_CERTIFICATE_READERS) if self.get(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 negotiator = TLSNegotiator()

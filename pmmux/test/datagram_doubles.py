@@ -8,6 +8,7 @@ L{FakeUpstream.says}, and looks at what L{World.sent} holds, which is what left 
 from __future__ import annotations
 
 import itertools
+import select
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ CLIENT = ("198.51.100.7", 50000)
 IDLE_SECONDS = 60.0
 DETECT_SECONDS = 3.0
 SELECTION_SECONDS = 5.0
+WAIT_MILLISECONDS = 2000
 
 
 @implementer(IDatagramSession)
@@ -211,3 +213,28 @@ class World:
     def total(self, name: str, **labels: str) -> float:
         """A counter as it stands."""
         return self.reporter.counter(name, **labels).read()
+
+
+class HandReactor(Clock):
+    """A clock that also keeps readers, and lets them read when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        """See IReactorFDSet."""
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        """See IReactorFDSet."""
+        self.readers.remove(reader)
+
+    def turn(self) -> None:
+        """Wait until something can be read, and let it be."""
+        poll = select.poll()
+        by_descriptor = {reader.fileno(): reader for reader in self.readers}
+        for descriptor in by_descriptor:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(WAIT_MILLISECONDS):
+            by_descriptor[descriptor].doRead()

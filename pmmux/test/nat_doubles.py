@@ -87,10 +87,14 @@ class FakeClient:
 
     def close(self) -> Deferred[None]:
         self.closed = True
+        self.end_waiting(NATUnreachable("closed"))
+        return succeed(None)
+
+    def end_waiting(self, error: Exception) -> None:
+        """Let what waits in vain end with C{error}."""
         for hanging in self._hanging:
             if not hanging.called:
-                hanging.errback(NATUnreachable("closed"))
-        return succeed(None)
+                hanging.errback(error)
 
     async def _answer(self, answer: Any) -> Any:
         if self.closed:

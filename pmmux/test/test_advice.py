@@ -263,9 +263,7 @@ class ExposureTests(AdviceCase):
 
 class HealthTests(AdviceCase):
     def test_nothing_to_check(self) -> None:
-        advice = self.one(
-            list(health.advise(self.subject(backend("a", NOOP), "[health-check c]\nbackend = a")))
-        )
+        advice = self.one(list(health.advise(self.subject(backend("a", NOOP), "[health-check c]"))))
         self.assertIn("answer by themselves", advice.message)
 
     def test_no_backend_of_that_kind(self) -> None:
@@ -280,6 +278,16 @@ class HealthTests(AdviceCase):
         )
         advice = self.one(list(health.advise(subject)))
         self.assertEqual(advice.location.section, "health-check c")
+
+    def test_takes_whatever_the_server_answers(self) -> None:
+        for lines, count in (
+            ("type = http\nstatus = 100-599", 1),
+            ("type = http\nstatus = 200-299, 503", 0),
+            ("type = tcp\nsend = PING", 1),
+            ("type = tcp\nsend = PING\nexpect = PONG", 0),
+        ):
+            subject = self.subject(backend("a", PASS), f"[health-check c]\nbackend = a\n{lines}")
+            self.assertEqual(len(list(health.advise(subject))), count, lines)
 
     def test_in_order(self) -> None:
         subject = self.subject(backend("a", PASS), backend("b", NOOP), "[health-check c]")

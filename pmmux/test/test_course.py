@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux import errors
 from pmmux.connection import Connection
-from pmmux.course import Course, CourseServices, CourseSettings
+from pmmux.course import Course
+from pmmux.course_services import CourseServices, CourseSettings
 from pmmux.errors import RouteError, UpstreamError
 from pmmux.inspection import ProbeCatalogue
 from pmmux.model import NO_MATCH, Verdict, need

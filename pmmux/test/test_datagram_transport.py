@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux.config.values import Target
 from pmmux.errors import ListenError, UpstreamError
 from pmmux.model import Address
+from pmmux.test.datagram_doubles import HandReactor
 from pmmux.test.doubles import run_now
 from pmmux.transport.datagram import Counts, DatagramPath, DatagramPort, WildcardPort
 from pmmux.transport.datagram_sockets import (
@@ -26,32 +25,6 @@ from pmmux.transport.datagram_sockets import (
 from pmmux.transport.readers import EpollReaders, ReactorReaders, readers_for
 
 LARGEST_IPV4_OCTETS = 65507
-WAIT_MILLISECONDS = 2000
-
-
-class HandReactor(Clock):
-    """A clock that also keeps readers, and lets them read when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[Any] = []
-
-    def addReader(self, reader: Any) -> None:
-        """See IReactorFDSet."""
-        self.readers.append(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        """See IReactorFDSet."""
-        self.readers.remove(reader)
-
-    def turn(self) -> None:
-        """Wait until something can be read, and let it be."""
-        poll = select.poll()
-        by_descriptor = {reader.fileno(): reader for reader in self.readers}
-        for descriptor in by_descriptor:
-            poll.register(descriptor, select.POLLIN)
-        for descriptor, _ in poll.poll(WAIT_MILLISECONDS):
-            by_descriptor[descriptor].doRead()
 
 
 @define(eq=False)

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from pmmux import errors
 from pmmux.backends.passthrough import protocol as pass_protocol
 from pmmux.config.settings import ListenerSpec
-from pmmux.course import CourseServices, CourseSettings
+from pmmux.course_services import CourseServices, CourseSettings
 from pmmux.errors import ListenError
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IListener, IMultiplexer

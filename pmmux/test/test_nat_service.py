@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux.metrics.reporter import MetricReporter
 from pmmux.nat.lease import REFRESH_PERMANENT_SECONDS, MappingState
 from pmmux.nat.mapping import (
+    NO_EXTERNAL_ADDRESS,
     GatewayFacts,
     Grant,
     Link,
     MappingRequest,
+    NATRefused,
     NATUnavailable,
     NATUnreachable,
     Reason,
@@ -84,6 +87,21 @@ class ChoiceTests(ServiceCase):
         self.stop()
         self.assertEqual(self.pcp.table, {})
         self.assertTrue(all(client.closed for driver in self.drivers for client in driver.clients))
+
+    def test_late_refusal_is_told(self) -> None:
+        """It may say why the others refuse."""
+        self.pcp.on_map = lambda _: refuse(Reason.NO_RESOURCES, "no room")
+        self.pmp.answer = None
+        self.drivers = [self.pcp, self.pmp]
+        with capturedLogs() as events:
+            self.start(FRONT)
+            self.network.advance(1)
+            self.pmp.clients[0].end_waiting(NATRefused(NO_EXTERNAL_ADDRESS))
+            self.network.advance(1)
+        self.assertEqual(self.reasons(), [Reason.NO_RESOURCES, Reason.NO_EXTERNAL_ADDRESS])
+        told = [event["report"] for event in events if "report" in event]
+        self.assertTrue(any("no room" in text and "behind another NAT" in text for text in told), told)
+        self.stop()
 
     def test_configured_order(self) -> None:
         self.start(FRONT, protocols=("upnp", "pcp"))

@@ -1,5 +1,6 @@
 """Tests for L{pmmux.transport.splicing}."""
 
+import contextlib
 import os
 import socket
 
@@ -46,17 +47,13 @@ class PipeTests(SynchronousTestCase):
         received = bytearray()
         while len(received) < len(payload):
             if sent < len(payload):
-                try:
+                with contextlib.suppress(BlockingIOError):
                     sent += self.source.send(payload[sent:])
-                except BlockingIOError:
-                    pass
             if not self.pipe.held and taken < sent:
                 taken += self.pipe.fill(self.near.fileno())
             self.pipe.drain(self.far.fileno())
-            try:
+            with contextlib.suppress(BlockingIOError):
                 received += self.sink.recv(30_000)
-            except BlockingIOError:
-                pass
         self.assertEqual(bytes(received), payload)
 
     def test_other_side_gone(self) -> None:

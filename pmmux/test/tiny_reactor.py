@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 # How long one turn waits for the kernel where nothing is ready; loopback needs none of it.
 _PATIENCE_MILLISECONDS = 3
-_TURNS_LIMIT = 500
+_TURNS_LIMIT = 20_000
 _IDLE_TURNS_LIMIT = 50
 
 

@@ -58,13 +58,13 @@ class TLSStream:
     The end of one direction (close_notify) is not the end of the other. An end of the TCP stream that
     was not announced by close_notify counts as the end of the data, as most clients leave it out.
 
-    @ivar connection: OpenSSL's.
+    @ivar connection: OpenSSL's L{SSL.Connection}; C{None} once the connection is lost.
     @ivar handshake: fires with this when the handshake is complete; fails with L{HandshakeFailed}.
     """
 
     def __init__(self, connection: SSL.Connection, below: PreviewTransport) -> None:
         """@param connection: without a socket, and in accept or connect state."""
-        self.connection = connection
+        self.connection: Any = connection
         self.below = below
         self.lower: Any = below.transport
         self.protocol: Any = None
@@ -140,6 +140,8 @@ class TLSStream:
             protocol.connectionLost(reason)
         else:
             self.below.closed(reason)
+        # OpenSSL's memory is not to wait until the garbage collector finds who holds whom.
+        self.connection = None
 
     # The handshake.
 
@@ -267,6 +269,8 @@ class TLSStream:
         self.write(b"".join(data))
 
     def _flush(self, limit_octets: int) -> None:
+        if self._lost is not None:
+            return
         read = self.connection.bio_read
         try:
             while True:

@@ -39,22 +39,31 @@ _EXPLANATIONS = {
 Ancillary = Iterable[tuple[int, int, bytes]]
 
 
-def open_datagram_sockets(listener: str, binds: Sequence[str], port: int | None) -> list[socket.socket]:
+def open_datagram_sockets(
+    listener: str, binds: Sequence[str], port: int | None, pool: Any = None
+) -> list[socket.socket]:
     """
     Open the sockets of one datagram listener: all of them, or none.
 
     @param binds: addresses; none means every address of both families, by one socket for each: that
         spares IPv4 the mapped addresses.
     @param port: C{None} lets the system choose: one port for all addresses.
+    @param pool: the L{pmmux.transport.handover.SocketPool} of what is open already, if any.
     @raises ListenError: one of them could not be opened; nothing stays open.
     """
+    inherited: list[socket.socket] = [] if pool is None else pool.take_named(listener, socket.SOCK_DGRAM)
+    for each in inherited:
+        _prepare(each)
+    if inherited:
+        return inherited
     hosts = tuple(binds) or ((ANY_IPV4, ANY_IPV6) if socket.has_dualstack_ipv6() else (ANY_IPV4,))
     for tries_left in range(0 if port else PORT_TRIES, -1, -1):
         opened: list[socket.socket] = []
         try:
             chosen = port or 0
             for host in hosts:
-                bound = _open(listener, host, chosen)
+                taken = None if pool is None else pool.take(listener, socket.SOCK_DGRAM, host, chosen)
+                bound = _open(listener, host, chosen) if taken is None else _prepare(taken)
                 opened.append(bound)
                 chosen = bound.getsockname()[1]
         except ListenError:
@@ -65,6 +74,15 @@ def open_datagram_sockets(listener: str, binds: Sequence[str], port: int | None)
             raise
         return opened
     raise AssertionError("unreachable")
+
+
+def _prepare(opened: socket.socket) -> socket.socket:
+    """Let a socket that is bound already be as one that we have opened."""
+    opened.setblocking(False)
+    if is_wildcard(opened.getsockname()[0]):
+        ask_for_destinations(opened)
+    enlarge(opened, LISTENING_BUFFER_OCTETS)
+    return opened
 
 
 def _open(listener: str, host: str, port: int) -> socket.socket:

@@ -40,6 +40,10 @@ def address_of(name: object, family: int) -> Address:
     return Address(path, 0, "unix")
 
 
+class InheritedSocket(socket.socket):
+    """One that whoever started us keeps open too: its path, where it has one, is not ours to remove."""
+
+
 class AcceptedClient(Client):
     """
     The client of an accepted socket; its addresses are made when they are asked for.
@@ -76,7 +80,12 @@ class AcceptedClient(Client):
 
 
 def open_stream_sockets(
-    listener: str, binds: Sequence[str], port: int | None, unix_path: str | None, backlog: int
+    listener: str,
+    binds: Sequence[str],
+    port: int | None,
+    unix_path: str | None,
+    backlog: int,
+    pool: Any = None,
 ) -> list[socket.socket]:
     """
     Open the listening sockets of one listener: all of them, or none.
@@ -84,15 +93,27 @@ def open_stream_sockets(
     @param binds: addresses; none means every address of both families, by one dual-stack socket
         where the system has IPv6.
     @param port: C{None} lets the system choose: one port for all addresses.
+    @param pool: the L{pmmux.transport.handover.SocketPool} of what is open already, if any.
     @raises ListenError: one of them could not be opened; nothing stays open.
     """
-    opened: list[socket.socket] = []
+    opened: list[socket.socket] = [] if pool is None else pool.take_named(listener, socket.SOCK_STREAM)
+    for inherited in opened:
+        _prepare(inherited, backlog)
+    if opened:
+        return opened
     try:
         if unix_path is not None:
-            opened.append(_open_unix(listener, unix_path, backlog))
+            bound = None if pool is None else pool.take_path(unix_path)
+            opened.append(bound or _open_unix(listener, unix_path, backlog))
             return opened
         for host in binds or (ANY_IPV6 if socket.has_dualstack_ipv6() else ANY_IPV4,):
-            bound = _open_tcp(listener, host, port or 0, dual_stack=not binds, backlog=backlog)
+            bound = None
+            if pool is not None:
+                bound = pool.take(listener, socket.SOCK_STREAM, host, port or 0, not binds)
+            if bound is None:
+                bound = _open_tcp(listener, host, port or 0, dual_stack=not binds, backlog=backlog)
+            else:
+                _prepare(bound, backlog)
             opened.append(bound)
             port = port or bound.getsockname()[1]
     except ListenError:
@@ -144,10 +165,24 @@ def set_listening_options(listener: str, sockets: Sequence[socket.socket], optio
                 raise ListenError(listener, where, f"{name}: {reason}") from None
 
 
-def close_sockets(sockets: Sequence[socket.socket]) -> None:
-    """Close each, and remove the path of a unix socket."""
+def _prepare(opened: socket.socket, backlog: int) -> None:
+    """Let a socket that is open already be as one that we have opened."""
+    opened.setblocking(False)
+    if opened.family != socket.AF_UNIX:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    opened.listen(backlog)
+
+
+def close_sockets(sockets: Sequence[socket.socket], removes_paths: bool = True) -> None:
+    """
+    Close each, and remove the path of a unix socket.
+
+    @param removes_paths: C{False} where another has taken over.
+    """
     for opened in sockets:
-        path = opened.getsockname() if opened.family == socket.AF_UNIX else None
+        is_ours = opened.family == socket.AF_UNIX and not isinstance(opened, InheritedSocket)
+        path = opened.getsockname() if is_ours and removes_paths else None
         opened.close()
         if path:
             with contextlib.suppress(OSError):

@@ -70,6 +70,18 @@ class NATProcess:
         line = self.wait(lambda line: find(line) is not None, seconds, since)
         return find(line) or {}
 
+    def wait_for_reasons(self, *reasons: str, name: str = "front", seconds: float = 15.0) -> dict[str, Any]:
+        """Wait for a report in which the port C{name} has failed, and C{reasons} are the last ones said."""
+
+        def find(line: dict[str, Any]) -> dict[str, Any] | None:
+            for port in line.get("ports", ()) if line["kind"] == "report" else ():
+                said = tuple(finding["reason"] for finding in port["findings"])
+                if (port["name"], port["state"], said[-len(reasons) :]) == (name, "failed", reasons):
+                    return port
+            return None
+
+        return find(self.wait(lambda line: find(line) is not None, seconds)) or {}
+
     def describe_last(self) -> str:
         """The last report in words."""
         return next((line["text"] for line in reversed(self.said) if line["kind"] == "report"), "nothing")

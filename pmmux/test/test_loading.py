@@ -1,0 +1,109 @@
+"""Settings are loaded against what is registered, and all that is wrong is said at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pmmux.errors import ConfigurationError
+from pmmux.loading import load_settings, schema_of
+from pmmux.test.doubles import builtin_registry
+
+RIGHT = """
+[listener front]
+bind = 127.0.0.1
+port = 8443
+
+[backend ssh]
+protocol = pass
+target = 127.0.0.1:22
+detect = ssh
+
+[backend rest]
+protocol = noop
+"""
+
+WRONG = """
+[pmmux]
+routing-strategy = first-avalable
+negotiators = sokcet
+
+[listener front]
+port = many
+
+[backend a]
+protocol = pas
+
+[backend b]
+protocol = pass
+
+[backend c]
+protocol = pass
+target = 127.0.0.1:22
+detect = shh
+preview = a(?=b)
+
+[backend e]
+protocol = pass
+target = 127.0.0.1:22
+target.port = 22
+
+[backend d]
+protocol = http-response
+response.header[bad name] = x
+response.header[Content-Length] = 7
+"""
+
+
+class LoadTests(SynchronousTestCase):
+    def write(self, text: str) -> str:
+        path = Path(self.mktemp()).with_suffix(".ini")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    def faults(self, text: str | None, *overrides: tuple[str, str]) -> str:
+        path = None if text is None else self.write(text)
+        return str(self.assertRaises(ConfigurationError, load_settings, overrides, {}, path))
+
+    def test_right(self) -> None:
+        settings, registry = load_settings((), {}, self.write(RIGHT))
+        self.assertEqual([backend.name for backend in settings.backends], ["ssh", "rest"])
+        self.assertEqual(settings.listeners[0].port, 8443)
+        self.assertTrue(registry.probes("tcp"))
+
+    def test_command_line_only(self) -> None:
+        settings, _ = load_settings([("port-bindings", "8443:8443:tcp")], {}, None)
+        self.assertEqual(settings.listeners[0].port, 8443)
+
+    def test_all_faults_at_once(self) -> None:
+        text = self.faults(WRONG)
+        for expected in (
+            "did you mean 'first-available'?",
+            "did you mean 'socket'?",
+            "[listener front] port",
+            "did you mean 'pass'?",
+            "[backend b]: target is missing",
+            "target says it already",
+            "shh",
+            "[backend c] preview",
+            "'bad name' is not a header name",
+            "Content-Length is set by pmmux itself",
+        ):
+            self.assertIn(expected, text)
+
+    def test_no_listener(self) -> None:
+        self.assertIn("there is no listener", self.faults("[backend rest]\nprotocol = noop\n"))
+        self.assertIn("there is no listener", self.faults(None))
+
+    def test_missing_extension(self) -> None:
+        text = self.faults("[pmmux]\nextensions = nosuch\n" + RIGHT)
+        self.assertIn("plugin nosuch: not installed", text)
+        self.assertIn("[pmmux] extensions", text)
+
+    def test_schema_has_what_is_registered(self) -> None:
+        schema = schema_of(builtin_registry())
+        self.assertLessEqual({"pass", "noop", "http-response"}, set(schema.backend_protocols))
+        self.assertIn("first-available", schema.known_names["routing-strategy"])
+        self.assertIn("detect", [option.name for option in schema.standard_backend_options])
