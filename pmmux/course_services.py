@@ -50,7 +50,8 @@ class CourseServices:
         """
         @param negotiators: L{pmmux.interfaces.INegotiator}s, in the order they run.
         @param taken_up: called with the session that takes the place of a course.
-        @param finished: called once at the end of each L{pmmux.course.Course} or L{Session}, with its outcome.
+        @param finished: called once at the end of each L{pmmux.course.Course} or L{Session}, with its
+            outcome.
         @ivar monitor: the L{pmmux.interfaces.IHealthMonitor} that clients' connections are told of.
         """
         self.monitor: Any = Unobserved()

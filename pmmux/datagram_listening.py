@@ -23,6 +23,7 @@ class DatagramListener:
     """
     Its sockets are open from the beginning; it receives between L{start} and L{stop}.
 
+    @ivar sockets: those it listens on.
     @ivar table: its sessions. They end with it: replies leave by its sockets.
     """
 
@@ -35,26 +36,26 @@ class DatagramListener:
         limits = SessionLimits.of(spec.options, settings.most, settings.preview_octets)
         self.table = SessionTable(services, spec.name, limits)
         self._services = services
-        self._sockets = sockets
+        self.sockets = sockets
         self._ports: list[DatagramPort | WildcardPort] = []
 
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on."""
-        return tuple(address_of(opened.getsockname(), opened.family) for opened in self._sockets)
+        return tuple(address_of(opened.getsockname(), opened.family) for opened in self.sockets)
 
     def start(self) -> None:
         """Receive from now on."""
         path = self._services.path
-        self._ports = [path.listen(opened, self.table.counts, self.table.arrived) for opened in self._sockets]
+        self._ports = [path.listen(opened, self.table.counts, self.table.arrived) for opened in self.sockets]
 
     def drain(self, emptied: Callable[[], None]) -> None:
         """Begin no more sessions; C{emptied} is called when those that are open have fallen silent."""
         self.table.drain(emptied)
 
-    def stop(self) -> None:
+    def stop(self, removes_paths: bool = True) -> None:
         """End its sessions and close the sockets."""
         self.table.close()
         for port in self._ports:
             self._services.path.close(port)
         self._ports.clear()
-        close_sockets(self._sockets)
+        close_sockets(self.sockets)

@@ -19,7 +19,11 @@ from pmmux.transport.sockets import ANY_IPV4, ANY_IPV6, AcceptedClient, address_
 
 @implementer(IListener)
 class StreamListener:
-    """Its sockets are open from the beginning; it accepts between L{start} and L{stop}."""
+    """
+    Its sockets are open from the beginning; it accepts between L{start} and L{stop}.
+
+    @ivar sockets: those it listens on.
+    """
 
     log = Logger()
 
@@ -41,7 +45,7 @@ class StreamListener:
         """
         self.spec = spec
         self._seconds = reactor.seconds
-        self._sockets = sockets
+        self.sockets = sockets
         self._limit = limit
         self._preview_limit_octets = preview_limit_octets
         self._identifiers = identifiers
@@ -55,18 +59,27 @@ class StreamListener:
 
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on."""
-        return tuple(address_of(opened.getsockname(), opened.family) for opened in self._sockets)
+        return tuple(address_of(opened.getsockname(), opened.family) for opened in self.sockets)
 
     def start(self) -> None:
         """Accept from now on."""
         for acceptor in self._acceptors:
             acceptor.start()
 
-    def stop(self) -> None:
-        """Accept no more, and close the sockets."""
+    def stop(self, removes_paths: bool = True) -> None:
+        """
+        Accept no more, and close the sockets.
+
+        @param removes_paths: C{False} where another listener has taken over a unix socket.
+        """
         for acceptor in self._acceptors:
             acceptor.stop()
-        close_sockets(self._sockets)
+        close_sockets(self.sockets, removes_paths)
+
+    def route_by(self, begin: Callable[[Arrival, Preview], None], lane: ExpressLane | None) -> None:
+        """Let what is accepted from now on take another way; see L{__init__}."""
+        self._begin = begin
+        self.lane = lane
 
     def _accepted(self, accepted: Any, peer: Any) -> None:
         self._limit.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from pmmux.course import Course
 from pmmux.course_services import CourseServices
 from pmmux.datagram_listening import DatagramListener
 from pmmux.datagrams.services import DatagramServices
+from pmmux.datagrams.table import SessionTable
 from pmmux.errors import ListenError
 from pmmux.express import Arrival, ExpressLane
 from pmmux.interfaces import IMultiplexer
@@ -25,6 +26,7 @@ from pmmux.preview import Preview, PreviewTransport
 from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit
 from pmmux.transport.datagram_sockets import open_datagram_sockets
+from pmmux.transport.handover import SocketPool, pool_of
 from pmmux.transport.sockets import (
     ListeningOptions,
     close_sockets,
@@ -38,6 +40,7 @@ class Multiplexer:
     """
     Listeners by name. They may be added and removed while it runs.
 
+    @ivar preview_limit_octets: how much of what a client says may be looked at.
     @ivar courses: the connections that are open, by their identifiers.
     @ivar datagram_services: what datagram listeners share; to be set before L{open}.
     @ivar identifiers: unique among connections and datagram sessions.
@@ -66,7 +69,7 @@ class Multiplexer:
         self._reactor = reactor
         self._data_path = data_path
         self._limit = limit
-        self._preview_limit_octets = preview_limit_octets
+        self.preview_limit_octets = preview_limit_octets
         self._backlog = backlog
         self._log_finished = log_finished
         self._listeners: dict[str, Any] = {}
@@ -78,15 +81,20 @@ class Multiplexer:
 
     def use(self, services: CourseServices, has_lane: bool) -> None:
         """
-        Take what courses share; to be called before L{open}.
+        Take what courses share; to be called before L{open}, and again where it has changed: then for
+        what is accepted from now on.
 
         @param has_lane: whether the data path is one for the express lane.
         """
         self.course_services = services
+        self._lane = None
         if has_lane and not services.negotiates:
             self._lane = ExpressLane(
-                services, self._data_path, self._preview_limit_octets, self._begin, self._wait
+                services, self._data_path, self.preview_limit_octets, self._begin, self._wait
             )
+        for listener in self._listeners.values():
+            if isinstance(listener, StreamListener):
+                listener.route_by(*self._way(listener.spec))
 
     def open(self, specs: Sequence[Any]) -> list[ListenError]:
         """
@@ -95,15 +103,66 @@ class Multiplexer:
         @param specs: L{pmmux.config.settings.ListenerSpec}s
         @return: every fault; empty where all are open.
         """
+        made, faults = self.prepare(specs)
+        self._listeners = {listener.spec.name: listener for listener in made}
+        return faults
+
+    def prepare(
+        self, specs: Sequence[Any], leaving: Collection[str] = (), pool: SocketPool | None = None
+    ) -> tuple[list[Any], list[ListenError]]:
+        """
+        Make listeners, without a change to those there are.
+
+        @param leaving: names of listeners that will go; their sockets are taken over where they fit.
+        @param pool: other sockets that are open already.
+        @return: listeners for L{put}, and every fault; where there are faults, no listener.
+        """
+        if pool is None:
+            pool = pool_of((name, self._listeners[name].sockets) for name in leaving)
+            for listener in self._draining:
+                for opened in listener.sockets:
+                    pool.add(listener.spec.name, opened)
+        made: list[Any] = []
         faults: list[ListenError] = []
         for spec in specs:
             try:
-                self._listeners[spec.name] = self._open(spec)
+                made.append(self._open(spec, pool))
             except ListenError as error:
                 faults.append(error)
         if faults:
-            self._close()
-        return faults
+            for listener in made:
+                # Paths that were taken over belong to those that stay.
+                taken = listener.spec.unix_path is not None and self._has_path(listener.spec.unix_path)
+                listener.stop(removes_paths=not taken)
+            made.clear()
+        return made, faults
+
+    def put(self, made: Sequence[Any], leaving: Collection[str], order: Sequence[str]) -> None:
+        """
+        Let those that L{prepare} made take the place of those that leave, without a gap.
+
+        @param order: the names of all there will be, as they are to be listed.
+        """
+        paths = {listener.spec.unix_path for listener in made}
+        places = {(address.host, address.port) for listener in made for address in listener.addresses()}
+        for draining in tuple(self._draining):
+            if any((address.host, address.port) in places for address in draining.addresses()):
+                # Its replies would leave by a socket that others read.
+                draining.table.close(errors.OUTCOME_DRAIN_TIMEOUT)
+        gone = [self._listeners.pop(name) for name in leaving]
+        for listener in gone:
+            taken_over = any((each.host, each.port) in places for each in listener.addresses())
+            if isinstance(listener, DatagramListener) and not taken_over:
+                self._drain(listener)
+            else:
+                listener.stop(removes_paths=listener.spec.unix_path not in paths)
+        for listener in made:
+            self._listeners[listener.spec.name] = listener
+            if self._running:
+                listener.start()
+        rank = {name: place for place, name in enumerate(order)}
+        names = sorted(self._listeners, key=lambda name: rank.get(name, len(rank)))
+        self._listeners = {name: self._listeners[name] for name in names}
 
     def start(self) -> None:
         """Accept from now on."""
@@ -119,22 +178,30 @@ class Multiplexer:
         """
         if spec.name in self._listeners:
             raise ListenError(spec.name, "its name", "there is a listener of that name already")
-        listener = self._open(spec)
-        self._listeners[spec.name] = listener
-        if self._running:
-            listener.start()
+        made, faults = self.prepare([spec])
+        for fault in faults:
+            raise fault
+        self.put(made, (), (*self._listeners, spec.name))
 
     def remove_listener(self, name: str) -> None:
         """
-        Stop the listener C{name}; its connections live on.
+        Stop the listener C{name}; its connections live on, its sessions until they fall silent.
 
         @raises KeyError: there is none of that name.
         """
-        self._listeners.pop(name).stop()
+        self.put((), (name,), tuple(self._listeners))
+
+    def _has_path(self, path: str) -> bool:
+        return any(listener.spec.unix_path == path for listener in self._listeners.values())
 
     def listeners(self) -> tuple[Any, ...]:
         """All of them, in the order they were added."""
         return tuple(self._listeners.values())
+
+    def session_tables(self) -> list[SessionTable]:
+        """Of all datagram listeners, those that drain included."""
+        listeners = (*self._listeners.values(), *self._draining)
+        return [listener.table for listener in listeners if isinstance(listener, DatagramListener)]
 
     async def stop(self, drain_seconds: float) -> None:
         """
@@ -156,12 +223,14 @@ class Multiplexer:
         if timer.active():
             timer.cancel()
 
-    def _open(self, spec: Any) -> StreamListener | DatagramListener:
+    def _open(self, spec: Any, pool: SocketPool) -> StreamListener | DatagramListener:
         if spec.transport == "udp":
-            bound = open_datagram_sockets(spec.name, spec.binds, spec.port)
+            bound = open_datagram_sockets(spec.name, spec.binds, spec.port, pool)
             return DatagramListener(spec, bound, self.datagram_services)
-        services = self.services_for(spec)
-        sockets = open_stream_sockets(spec.name, spec.binds, spec.port, spec.unix_path, self._backlog)
+        way = self._way(spec)
+        sockets = open_stream_sockets(
+            spec.name, spec.binds, spec.port, spec.unix_path, self._backlog, pool
+        )
         try:
             set_listening_options(spec.name, sockets, self.listening_options)
         except ListenError:
@@ -172,12 +241,16 @@ class Multiplexer:
             spec,
             sockets,
             self._limit,
-            self._preview_limit_octets,
+            self.preview_limit_octets,
             self.identifiers,
-            lambda arrival, preview: self._begin(arrival, preview, services),
-            # The lane runs the chain that all have, and no listener's own.
-            self._lane if services is self.course_services else None,
+            *way,
         )
+
+    def _way(self, spec: Any) -> tuple[Callable[[Arrival, Preview], None], ExpressLane | None]:
+        services = self.services_for(spec)
+        # The lane runs the chain that all have, and no listener's own.
+        lane = self._lane if services is self.course_services else None
+        return lambda arrival, preview: self._begin(arrival, preview, services), lane
 
     def _close(self) -> None:
         listeners, self._listeners = self._listeners, {}
@@ -195,8 +268,11 @@ class Multiplexer:
         for listener in tuple(self._listeners.values()):
             if isinstance(listener, DatagramListener):
                 del self._listeners[listener.spec.name]
-                self._draining.append(listener)
-                listener.drain(partial(self._drained, listener))
+                self._drain(listener)
+
+    def _drain(self, listener: DatagramListener) -> None:
+        self._draining.append(listener)
+        listener.drain(partial(self._drained, listener))
 
     def _drained(self, listener: DatagramListener) -> None:
         self._draining.remove(listener)
@@ -218,7 +294,7 @@ class Multiplexer:
                 self.courses[arrival.identifier].close(arrival.closed_with)
 
         def build() -> PreviewTransport:
-            return PreviewTransport(self._preview_limit_octets, opened, preview=preview)
+            return PreviewTransport(self.preview_limit_octets, opened, preview=preview)
 
         try:
             # While there is a socket to ask: the data path may keep a duplicate of its own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -33,13 +33,23 @@ class Router:
         @param strategy: L{pmmux.interfaces.IRoutingStrategy}
         @param reporter: L{pmmux.metrics.reporter.MetricReporter}
         """
-        self.strategy = strategy
-        self._takes_first: bool = getattr(strategy, "takes_first", False)
+        self.use(strategy)
         self._reporter = reporter
         self._members: list[Member] = []
         self._index: MemberIndex | None = None
         self._draining: dict[int, tuple[Member, Callable[[], None]]] = {}
         self._watchers: tuple[Callable[[str, Member], None], ...] = ()
+
+    def use(self, strategy: Any) -> None:
+        """Choose by C{strategy} from now on."""
+        self.strategy = strategy
+        self._takes_first: bool = getattr(strategy, "takes_first", False)
+
+    def order(self, names: Sequence[str]) -> None:
+        """Ask members in this order from now on; those that are not in it come last, as they stand."""
+        rank = {name: place for place, name in enumerate(names)}
+        self._members.sort(key=lambda member: rank.get(member.name, len(rank)))
+        self._index = None
 
     async def select(
         self, inspection: Inspection, trace: RouteTrace, exclude: Set[str] = frozenset()

@@ -314,15 +314,7 @@ class ConsoleTests(ControlCase):
         started = self.start(config, environment=environment)
         self.assertTrue((directory / "control.sock").is_socket())
         found = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pmmux.ctl",
-                "--socket",
-                str(directory / "control.sock"),
-                "status",
-                "--json",
-            ],
+            [sys.executable, "-m", "pmmux.ctl", "status", "--json"],
             capture_output=True,
             cwd=ROOT,
             env=clean_environment(**environment),

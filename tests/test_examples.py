@@ -21,9 +21,15 @@ PROMPT = "$ "
 WILDCARD = "..."
 COMMAND_SECONDS = 20
 # Of a block that shows a part of a configuration, the rest that makes it whole.
-_SECTION = re.compile(r"^\[(\S+)", re.MULTILINE)
+_SECTION = re.compile(r"^\[(\w\S*)(?: +([^\]]+))?\]", re.MULTILINE)
 _LISTENER = "[listener tried]\nbind = 127.0.0.1\nport = ?\n"
-_BACKEND = "[backend tried]\nprotocol = noop\n"
+_BACKEND = "[backend {name}]\nprotocol = pass\ntarget = 127.0.0.1:9\n"
+_BACKEND_NAMED = re.compile(r"^backend = (\S+)$", re.MULTILINE)
+_VARIABLE = re.compile(r"\{\{env:(\w+)\}\}")
+# Where pages keep certificates.
+_FILES = "/etc/pmmux/"
+_FILE = re.compile(_FILES + r"([\w.-]+\.pem)")
+_SECRET = "a secret that is long enough"
 
 
 @frozen
@@ -137,12 +143,12 @@ class DemoTests(PmmuxCase):
 class ConfigurationBlockTests(PmmuxCase):
     """What documentation and examples show as a configuration is one."""
 
-    def check(self, path: Path) -> str:
+    def check(self, path: Path, **environment: str) -> str:
         """@return: what C{--check} said; empty where it is right."""
         done = subprocess.run(
             [twistd(), "-n", "--pidfile=", "pmmux", "--check", "--config", str(path)],
             cwd=self.directory,
-            env=clean_environment(),
+            env=clean_environment(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -152,20 +158,37 @@ class ConfigurationBlockTests(PmmuxCase):
         )
         return "" if done.returncode == 0 else done.stdout
 
+    def make_certificate(self) -> bytes:
+        """A certificate that is its own authority, and its key."""
+        path = self.directory / "made.pem"
+        names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+        files = ("-keyout", str(path), "-out", f"{path}.crt")
+        self.run_command(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+        )
+        return path.read_bytes() + Path(f"{path}.crt").read_bytes()
+
+    @needs("openssl")
     def test_blocks_load(self) -> None:
         found = list(blocks("ini"))
         self.assertNotEqual(found, [])
+        certificate = self.make_certificate()
+        for name in {name for block in found for name in _FILE.findall(block.text)}:
+            (self.directory / name).write_bytes(certificate)
         with ThreadPoolExecutor(2) as pool:
             wrong = [said for said in pool.map(self.check_block, range(len(found)), found) if said]
         self.assertEqual(wrong, [], "\n".join(wrong))
 
     def check_block(self, number: int, block: Block) -> str:
-        kinds = set(_SECTION.findall(block.text.replace("]", " ")))
+        sections = set(_SECTION.findall(block.text))
+        kinds = {kind for kind, _ in sections}
         rest = "" if "listener" in kinds else _LISTENER
-        rest += "" if "backend" in kinds else _BACKEND
+        wanted = set(_BACKEND_NAMED.findall(block.text)) | ({"tried"} if "backend" not in kinds else set())
+        for name in sorted(wanted - {name for kind, name in sections if kind == "backend"}):
+            rest += _BACKEND.format(name=name)
         path = self.directory / f"{number}.ini"
-        path.write_text(block.text + rest, encoding="utf-8")
-        said = self.check(path)
+        path.write_text(block.text.replace(_FILES, f"{self.directory}/") + rest, encoding="utf-8")
+        said = self.check(path, **dict.fromkeys(_VARIABLE.findall(block.text), _SECRET))
         return f"{block}: {said}" if said else ""
 
     def test_examples_load(self) -> None:

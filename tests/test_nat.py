@@ -27,6 +27,8 @@ MISSING_UPNP = next(
     "",
 )
 LOCAL_PORT, PUBLIC_PORT = 8080, 8443
+# Just under what the lab allows: PCP and NAT-PMP look for the next port that is allowed, one by one.
+DENIED_PORT = 1020
 REMAP_SECONDS = 2.0
 REPLACED_SECONDS = 0.4
 
@@ -276,7 +278,7 @@ class DriverTests:
 
     def test_denied_port(self) -> None:
         lab = self.make_lab()
-        nat = self.start(lab, front(public_port=80))
+        nat = self.start(lab, front(public_port=DENIED_PORT))
         expected = "port-denied" if self.driver == "upnp" else "other-port"
         nat.wait_for_reasons(expected)
         self.wait_until(lambda: "dnat" not in lab.list_mappings(), 2, "the other port given back")

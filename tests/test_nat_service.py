@@ -16,7 +16,7 @@ from tests.nat_lab.side_by_side import make_suite
 from tests.nat_lab.twistd import PmmuxInLab
 from tests.support.process import kill_group
 from tests.support.waiting import wait_for
-from tests.test_nat import NATLabCase
+from tests.test_nat import DENIED_PORT, NATLabCase
 
 LOCAL_PORT, PUBLIC_PORT = 8080, 8443
 STOP_SECONDS = 3.5
@@ -140,8 +140,8 @@ class DriverTests:
 
     def test_denied_port(self) -> None:
         lab = self.make_lab()
-        started = self.run_pmmux(lab, front(public_port=80, more=f"protocol = {self.driver}"))
-        started.wait_until_says("NAT: front", "public port 80; failed, not reachable", "denied range")
+        started = self.run_pmmux(lab, front(public_port=DENIED_PORT, more=f"protocol = {self.driver}"))
+        started.wait_until_says("NAT: front", f"public port {DENIED_PORT}; failed, not reachable", "denied range")
         self.assert_served_on_the_lan(lab)
         # In between it asks again, and gives back the other port that it gets.
         self.assertEqual(started.stop(), 0)

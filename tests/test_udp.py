@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
 
 from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, find_program
 from tests.support.datagrams import (
@@ -225,10 +227,14 @@ class DNSTests(PmmuxCase):
 
     skip = _missing("dig", "dnsmasq")
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.servers: dict[int, subprocess.Popen[bytes]] = {}
+
     def start_dnsmasq(self, address: str) -> int:
         """A name server that gives every name this address."""
         port = free_datagram_port()
-        self.spawn(
+        self.servers[port] = self.spawn(
             [
                 find_program("dnsmasq") or "",
                 "--keep-in-foreground",
@@ -264,6 +270,32 @@ class DNSTests(PmmuxCase):
             self.assertEqual(self.dig(started.port, "example.org", server=server), "192.0.2.1")
             self.assertEqual(self.dig(started.port, "www.Example.org", server=server), "192.0.2.1")
             self.assertEqual(self.dig(started.port, "example.com", server=server), "192.0.2.2")
+
+    def test_health(self) -> None:
+        """A server that falls silent, without a refusal, is left out when the check has asked it."""
+        one, two = self.start_dnsmasq("192.0.2.1"), self.start_dnsmasq("192.0.2.2")
+        for port in (one, two):
+            wait_for(lambda port=port: _answers(self, port), "dnsmasq")  # type: ignore[misc]
+        check = (
+            "[health-check]\ntype = dns\nquery = example.org\nquery-type = A\ninterval = 500\ntimeout = 300\n"
+        )
+        started = self.start(
+            config(backend("one", one), backend("two", two))
+            + check.replace("health-check", "health-check one")
+            + "backend = one\nfailure-threshold = 1\nrecovery-threshold = 1\n"
+        )
+        self.assertEqual(self.dig(started.port, "x.example"), "192.0.2.1")
+        self.servers[one].send_signal(signal.SIGSTOP)
+        wait_for(lambda: _finds(self, started.port, "192.0.2.2"), "the other server")
+        self.servers[one].send_signal(signal.SIGCONT)
+        wait_for(lambda: _finds(self, started.port, "192.0.2.1"), "the first server again")
+
+
+def _finds(case: DNSTests, port: int, address: str) -> bool:
+    try:
+        return case.dig(port, "x.example", "+time=1") == address
+    except AssertionError:
+        return False
 
 
 def _answers(case: DNSTests, port: int) -> bool:

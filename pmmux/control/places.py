@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -77,11 +77,9 @@ def directories(environment: Mapping[str, str], user: int) -> list[Directory]:
 
 
 def is_listened_on(path: Path) -> bool:
-    """Whether a process answers on the socket C{path}."""
+    """Whether a process answers on the socket C{path}, or may, as far as can be seen from here."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(PROBE_SECONDS)
-            probe.connect(str(path))
+        _probe(path)
     except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
@@ -90,15 +88,29 @@ def is_listened_on(path: Path) -> bool:
     return True
 
 
-def running_sockets(environment: Mapping[str, str], user: int) -> Iterator[Path]:
-    """The control sockets on which somebody answers, those in the best place first."""
+def running_sockets(environment: Mapping[str, str], user: int) -> list[Path]:
+    """The control sockets on which somebody answers C{user}, in the best place that has any."""
     places = directories(environment, user)
     # Run by systemd it has a runtime directory that a terminal's environment does not name.
     if all(place.path != SYSTEM_DIRECTORY for place in places):
         places.append(Directory(SYSTEM_DIRECTORY))
     for place in places:
-        if place.fault(user):
-            continue
-        for path in sorted(place.path.glob("control*.sock")):
-            if stat.S_ISSOCK(path.lstat().st_mode) and is_listened_on(path):
-                yield path
+        if not place.fault(user):
+            found = [path for path in sorted(place.path.glob("control*.sock")) if _answers(path)]
+            if found:
+                return found
+    return []
+
+
+def _answers(path: Path) -> bool:
+    try:
+        _probe(path)
+    except OSError:
+        return False
+    return True
+
+
+def _probe(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        probe.connect(str(path))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from pmmux.config.settings import written
 from pmmux.health.ejection import Ejections
 from pmmux.health.options import OBSERVED_ONLY
 from pmmux.health.plan import Plan, applicable, plan_of
@@ -38,6 +39,7 @@ class HealthMonitor:
     A member's status is that of its checks, unless clients' connections had it ejected; the
     router's own statuses, draining and stopped, are never touched.
 
+    @ivar left_out: called with each member that becomes unhealthy.
     @ivar is_observing: whether any backend's connections count, so that telling of them is of use.
     """
 
@@ -58,6 +60,7 @@ class HealthMonitor:
         @param sections: the C{health-check} sections, in definition order.
         """
         self.is_observing = False
+        self.left_out: Callable[[Member], None] = lambda member: None
         self._services = services
         self._clock = services.reactor
         self._reporter = services.reporter
@@ -140,6 +143,23 @@ class HealthMonitor:
         self._plans.remove(known)
         self._reporter.event("health_check.removed", check=name)
         self._assign_all()
+
+    def use(self, sections: Sequence[SectionValues]) -> None:
+        """
+        Check by C{sections} from now on, and by no others.
+
+        Backends whose section is the same go on as they are.
+        """
+        before = {plan.name: plan for plan in self._plans}
+        plans = []
+        for section in sections:
+            known = before.get(section.name)
+            is_same = known is not None and written(known.section) == written(section)
+            plans.append(known if known is not None and is_same else plan_of(section))
+        if plans != self._plans:
+            self._plans = plans
+            self._assign_all()
+            self.is_observing = any(each.ejection is not None for each in plans)
 
     # What clients' connections tell. Each is harmless for a member that is not observed.
 
@@ -251,6 +271,7 @@ class HealthMonitor:
             self._tell(member, before, reason)
             if not status.is_offered:
                 self._slow_start.end(member)
+                self.left_out(member)
             elif before is Status.UNHEALTHY and record.plan is not None:
                 self._slow_start.begin(member, record.plan.slow_start_seconds)
         record.show(self._reporter)

@@ -26,6 +26,7 @@ ULA = "fd77::"
 OUTSIDE_IPV6 = "2a00:1::2"
 SSDP_UUID = "7b1c0e0a-1111-2222-3333-0123456789ab"
 
+PLACES = ("client", "other", "router", "outside")
 TOOLS = {"ip": "iproute2", "nft": "nftables", "miniupnpd": "miniupnpd-nftables"}
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _numbers = itertools.count(1)
@@ -127,51 +128,59 @@ class Lab:
 
     def up(self) -> None:
         """Make the network and start the daemon."""
-        for place in ("client", "other", "router", "outside"):
-            self._call("ip", "netns", "add", self.name(place))
-            self.run(place, "ip", "link", "set", "lo", "up")
+        names = {place: self.name(place) for place in PLACES}
+        self._batch("", *(f"netns add {name}" for name in names.values()))
+        for place in PLACES:
             # Link-local addresses are to be there at once, and not after a second of looking for others.
-            self.run(place, "sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done")
-        router = self.name("router")
-        self.run("router", "ip", "link", "add", "br0", "type", "bridge")
-        for setting in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"):
-            path, value = setting.split("=")
-            self.run("router", "sh", "-c", f"echo {value} > /proc/sys/{path.replace('.', '/')}")
+            script = "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done"
+            if place == "router":
+                for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+                    script += f"; echo 1 > /proc/sys/net/{setting}"
+            self.run(place, "sh", "-c", script)
+        self._batch(
+            "",
+            f"link add eth0 netns {names['client']} type veth peer name v2 netns {names['router']}",
+            f"link add eth0 netns {names['other']} type veth peer name v3 netns {names['router']}",
+            f"link add wan0 netns {names['router']} type veth peer name eth0 netns {names['outside']}",
+        )
+        self._batch(
+            "router",
+            "link set lo up",
+            "link add br0 type bridge",
+            "link set v2 master br0 up",
+            "link set v3 master br0 up",
+            f"addr add {ROUTER}/24 dev br0",
+            f"addr add {ULA}1/64 dev br0 nodad",
+            "link set br0 up",
+            f"addr add {OUTER}/24 dev wan0",
+            "addr add 2a00:1::1/64 dev wan0 nodad",
+            "link set wan0 up",
+        )
+        self._batch(
+            "outside",
+            "link set lo up",
+            f"addr add {OUTSIDE}/24 dev eth0",
+            f"addr add {OUTSIDE_IPV6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add {ULA}/64 via 2a00:1::1",
+        )
         for number, place in ((2, "client"), (3, "other")):
-            port = f"v{number}"
-            self._call(
-                "ip", "link", "add", "eth0", "netns", self.name(place), "type", "veth", "peer", "name", port,
-                "netns", router,
-            )  # fmt: skip
-            self.run("router", "ip", "link", "set", port, "master", "br0", "up")
-            self.run(place, "ip", "addr", "add", f"{LAN}.{number}/24", "dev", "eth0")
-            self.run(place, "ip", "-6", "addr", "add", f"{ULA}{number}/64", "dev", "eth0", "nodad")
-            self.run(place, "ip", "link", "set", "eth0", "up")
-        self.run("router", "ip", "addr", "add", f"{ROUTER}/24", "dev", "br0")
-        self.run("router", "ip", "-6", "addr", "add", f"{ULA}1/64", "dev", "br0", "nodad")
-        self.run("router", "ip", "link", "set", "br0", "up")
-        self._call(
-            "ip", "link", "add", "wan0", "netns", router, "type", "veth", "peer", "name", "eth0", "netns",
-            self.name("outside"),
-        )  # fmt: skip
-        self.run("router", "ip", "addr", "add", f"{OUTER}/24", "dev", "wan0")
-        self.run("router", "ip", "-6", "addr", "add", "2a00:1::1/64", "dev", "wan0", "nodad")
-        self.run("router", "ip", "link", "set", "wan0", "up")
-        self.run("outside", "ip", "addr", "add", f"{OUTSIDE}/24", "dev", "eth0")
-        self.run("outside", "ip", "-6", "addr", "add", f"{OUTSIDE_IPV6}/64", "dev", "eth0", "nodad")
-        self.run("outside", "ip", "link", "set", "eth0", "up")
-        self.run("outside", "ip", "-6", "route", "add", f"{ULA}/64", "via", "2a00:1::1")
-        for place in ("client", "other"):
-            self.run(place, "ip", "route", "add", "default", "via", ROUTER)
-            self.run(place, "ip", "-6", "route", "add", "default", "via", f"{ULA}1")
+            self._batch(
+                place,
+                "link set lo up",
+                f"addr add {LAN}.{number}/24 dev eth0",
+                f"addr add {ULA}{number}/64 dev eth0 nodad",
+                "link set eth0 up",
+                f"route add default via {ROUTER}",
+                f"route add default via {ULA}1",
+            )
         self.load_rules()
         self.start_daemon()
 
     def down(self) -> None:
         """Undo all of it."""
         self.stop_daemon(signal.SIGKILL)
-        for place in ("client", "other", "router", "outside"):
-            self._call("ip", "netns", "del", self.name(place), check=False)
+        self._batch("", *(f"netns del {self.name(place)}" for place in PLACES), check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def load_rules(self) -> None:
@@ -219,8 +228,15 @@ class Lab:
                 daemon.kill()
                 daemon.wait()
 
-    def _call(self, *command: str, check: bool = True) -> str:
-        done = subprocess.run(command, env={"PATH": _PATH}, capture_output=True, text=True, check=False)
+    def _batch(self, place: str, *lines: str, check: bool = True) -> None:
+        """Run many C{ip} commands at once, in a namespace or in none."""
+        where = ("-netns", self.name(place)) if place else ()
+        self._call("ip", *where, "-force", "-batch", "-", check=check, given="\n".join(lines) + "\n")
+
+    def _call(self, *command: str, check: bool = True, given: str = "") -> str:
+        done = subprocess.run(
+            command, env={"PATH": _PATH}, input=given, capture_output=True, text=True, check=False
+        )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout

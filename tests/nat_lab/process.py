@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.nat_lab.lab import Lab
+from tests.support.waiting import USUAL_SECONDS
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +42,7 @@ class NATProcess:
         self._reader.start()
 
     def wait(
-        self, found: Callable[[dict[str, Any]], bool], seconds: float = 8.0, since: int = 0
+        self, found: Callable[[dict[str, Any]], bool], seconds: float = USUAL_SECONDS, since: int = 0
     ) -> dict[str, Any]:
         """Wait until it says something, counting from its line C{since} on."""
         deadline = time.monotonic() + seconds
@@ -57,7 +58,7 @@ class NATProcess:
                 self._news.wait(remaining)
 
     def wait_for_port(
-        self, seconds: float = 8.0, since: int = 0, name: str = "front", **fields: Any
+        self, seconds: float = USUAL_SECONDS, since: int = 0, name: str = "front", **fields: Any
     ) -> dict[str, Any]:
         """Wait for a report in which the port C{name} has C{fields}."""
 
@@ -70,7 +71,7 @@ class NATProcess:
         line = self.wait(lambda line: find(line) is not None, seconds, since)
         return find(line) or {}
 
-    def wait_for_reasons(self, *reasons: str, name: str = "front", seconds: float = 15.0) -> dict[str, Any]:
+    def wait_for_reasons(self, *reasons: str, name: str = "front", seconds: float = USUAL_SECONDS) -> dict[str, Any]:
         """Wait for a report in which the port C{name} has failed, and C{reasons} are the last ones said."""
 
         def find(line: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.nat_lab.lab import Lab
 from tests.support.process import clean_environment, twistd
-from tests.support.waiting import wait_for
+from tests.support.waiting import USUAL_SECONDS, wait_for
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
@@ -103,7 +103,7 @@ class PmmuxInLab:
                 return message
         return ""
 
-    def wait_until_says(self, *words: str, seconds: float = 8.0) -> str:
+    def wait_until_says(self, *words: str, seconds: float = USUAL_SECONDS) -> str:
         """Wait for a line about port mapping that holds each of C{words}."""
         try:
             return wait_for(lambda: self.says(*words), f"said {words}", seconds)
