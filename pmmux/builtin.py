@@ -14,11 +14,13 @@ import pmmux.control.commands
 import pmmux.negotiators
 import pmmux.probes
 import pmmux.strategies
+from pmmux.capacity import CAPACITY_OPTIONS
 from pmmux.checks.catalogue import builtin_checks
 from pmmux.checks.interfaces import IHealthCheck
 from pmmux.control.interfaces import ICommand
 from pmmux.datagrams.options import BACKEND_OPTIONS, LISTENER_OPTIONS
 from pmmux.interfaces import IExtension
+from pmmux.lifecycle import LIFECYCLE_OPTIONS
 from pmmux.nat.service import make_drivers
 from pmmux.nat.settings import NAT_SECTION
 from pmmux.registry import BUILTIN_EXTENSION, Registry
@@ -56,7 +58,7 @@ class BuiltinExtension:
             registry.add_nat_driver(driver)
         registry.add_section(NAT_SECTION)
         registry.add_options("listener", LISTENER_OPTIONS)
-        registry.add_options("backend", BACKEND_OPTIONS)
+        registry.add_options("backend", (*BACKEND_OPTIONS, *CAPACITY_OPTIONS, *LIFECYCLE_OPTIONS))
 
 
 def _preference(probe: Any) -> tuple[int, str]:

@@ -78,7 +78,11 @@ class Lifecycle:
         @raises ValueError: there is one of its name.
         @raises KeyError: there is none to put it before.
         """
-        member: Member = await self._router.add(self.make_backend(spec), before)
+        return await self.add_made(self.make_backend(spec), before)
+
+    async def add_made(self, backend: Any, before: str | None = None) -> Member:
+        """As L{add_backend}, where it has been made."""
+        member: Member = await self._router.add(backend, before)
         return member
 
     async def replace_backend(self, spec: BackendSpec, seconds: float | None = None) -> Member:
@@ -88,8 +92,12 @@ class Lifecycle:
         @param seconds: how long the connections of the old one may go on; C{None} for as it states.
         @raises KeyError: there is none of that name.
         """
-        old = self._router.member(spec.name)
-        member: Member = await self._router.replace(self.make_backend(spec))
+        return await self.replace_made(self.make_backend(spec), seconds)
+
+    async def replace_made(self, backend: Any, seconds: float | None = None) -> Member:
+        """As L{replace_backend}, where it has been made."""
+        old = self._router.member(backend.name)
+        member: Member = await self._router.replace(backend)
         self._bound(old, seconds)
         return member
 
@@ -101,7 +109,7 @@ class Lifecycle:
         @return: it; its C{status} tells how far that has come.
         @raises KeyError: there is none of that name.
         """
-        member = self._router.member(name)
+        member: Member | None = self._router.member(name)
         if member is None:
             raise KeyError(name)
         removed = Deferred.fromCoroutine(self._router.remove(name))

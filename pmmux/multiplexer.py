@@ -144,15 +144,14 @@ class Multiplexer:
         @param order: the names of all there will be, as they are to be listed.
         """
         paths = {listener.spec.unix_path for listener in made}
-        places = {(address.host, address.port) for listener in made for address in listener.addresses()}
+        taken = {place for listener in made for place in _datagram_places(listener)}
         for draining in tuple(self._draining):
-            if any((address.host, address.port) in places for address in draining.addresses()):
+            if not taken.isdisjoint(_datagram_places(draining)):
                 # Its replies would leave by a socket that others read.
                 draining.table.close(errors.OUTCOME_DRAIN_TIMEOUT)
         gone = [self._listeners.pop(name) for name in leaving]
         for listener in gone:
-            taken_over = any((each.host, each.port) in places for each in listener.addresses())
-            if isinstance(listener, DatagramListener) and not taken_over:
+            if isinstance(listener, DatagramListener) and taken.isdisjoint(_datagram_places(listener)):
                 self._drain(listener)
             else:
                 listener.stop(removes_paths=listener.spec.unix_path not in paths)
@@ -228,9 +227,7 @@ class Multiplexer:
             bound = open_datagram_sockets(spec.name, spec.binds, spec.port, pool)
             return DatagramListener(spec, bound, self.datagram_services)
         way = self._way(spec)
-        sockets = open_stream_sockets(
-            spec.name, spec.binds, spec.port, spec.unix_path, self._backlog, pool
-        )
+        sockets = open_stream_sockets(spec.name, spec.binds, spec.port, spec.unix_path, self._backlog, pool)
         try:
             set_listening_options(spec.name, sockets, self.listening_options)
         except ListenError:
@@ -327,3 +324,9 @@ class Multiplexer:
         if self._empty is not None and not self.courses and not self._draining:
             empty, self._empty = self._empty, None
             empty.callback(None)
+
+
+def _datagram_places(listener: Any) -> set[tuple[str, int]]:
+    if not isinstance(listener, DatagramListener):
+        return set()
+    return {(address.host, address.port) for address in listener.addresses()}

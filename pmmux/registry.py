@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import define
 from twisted.plugin import getPlugins
 from zope.interface.exceptions import Invalid
 from zope.interface.registry import Components
@@ -33,9 +33,14 @@ from pmmux.interfaces import (
 BUILTIN_EXTENSION = "builtin"
 
 
-@frozen(slots=True)
+# Not frozen: what a reload changes is changed for all that have it.
+@define(slots=True, eq=False)
 class Services:
-    """What backends and negotiators are given to work with."""
+    """
+    What backends and negotiators are given to work with.
+
+    @ivar connect_seconds: the bound on connecting where a backend states none; may change at a reload.
+    """
 
     reactor: Any
     data_path: Any

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import select
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
 from pmmux.access import AccessLog
@@ -22,7 +23,7 @@ from pmmux.course_services import CourseServices, CourseSettings
 from pmmux.datagrams.log_budget import LogBudget
 from pmmux.datagrams.services import DatagramServices, DatagramSettings
 from pmmux.datagrams.session import DatagramSession
-from pmmux.errors import ListenError
+from pmmux.errors import ConfigurationError, ListenError
 from pmmux.health.monitor import HealthMonitor
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import (
@@ -34,6 +35,7 @@ from pmmux.interfaces import (
     INegotiator,
     IRoutingStrategy,
 )
+from pmmux.lifecycle import Lifecycle
 from pmmux.logs import LineObserver, install
 from pmmux.matching import compile_condition
 from pmmux.metrics.exporting import make_sinks
@@ -43,6 +45,7 @@ from pmmux.multiplexer import Multiplexer
 from pmmux.nat.composing import make_service
 from pmmux.nat.service import NATService
 from pmmux.registry import Registry, Services
+from pmmux.reload import Reload, ReloadError, ReloadReport
 from pmmux.router import Router
 from pmmux.session import Session
 from pmmux.transport.accepting import ConnectionLimit, connections_for, raise_descriptor_limit
@@ -99,11 +102,11 @@ class PmmuxService(MultiService):
         self.health: Any = registry.get(IHealthMonitor) or HealthMonitor(
             self.wiring, self.router, dict(registry.all(IHealthCheck)), settings.health_checks
         )
-        most = option("max-connections") or connections_for(raise_descriptor_limit())
+        self._limit = ConnectionLimit(option("max-connections") or connections_for(raise_descriptor_limit()))
         self.multiplexer = Multiplexer(
             reactor,
             self.data_path,
-            ConnectionLimit(most),
+            self._limit,
             option("preview-buffer-limit"),
             option("queue-length"),
             self._log_finished,
@@ -116,6 +119,9 @@ class PmmuxService(MultiService):
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
         self.multiplexer.services_for = self._services_for
         self.multiplexer.datagram_services = self._datagram_services()
+        self.lifecycle = Lifecycle(reactor, self.router, self.multiplexer, self.health, self.make_backend)
+        self.read_again: Callable[[], Settings] | None = None
+        self._reloading: DeferredLock = DeferredLock()
         self._datagram_budget = LogBudget(reactor)
         self._ingress = self.reporter.counter("client.ingress.bytes")
         self._egress = self.reporter.counter("client.egress.bytes")
@@ -123,8 +129,7 @@ class PmmuxService(MultiService):
 
     def open(self) -> list[ListenError]:
         """Open every listener's sockets. @return: every fault; empty where all are open."""
-        maps_only = self.settings.globals.get("portmap-only")
-        specs = [spec for spec in self.settings.listeners if spec.listen and not maps_only]
+        specs = self.wanted_listeners(self.settings)
         sinks, unopened = make_sinks(self._reactor, self.settings.globals)
         faults = [*self.multiplexer.open(specs), *self.control.open(os.environ), *unopened]
         for sink in sinks:
@@ -136,6 +141,11 @@ class PmmuxService(MultiService):
         listeners = self.multiplexer.listeners()
         self.nat = make_service(self._reactor, self.settings, drivers, listeners, self.reporter)
         return faults
+
+    def wanted_listeners(self, settings: Settings) -> list[ListenerSpec]:
+        """Those of C{settings} that are to be listened on."""
+        maps_only = settings.globals.get("portmap-only")
+        return [spec for spec in settings.listeners if spec.listen and not maps_only]
 
     @property
     def observer(self) -> LineObserver | None:
@@ -172,12 +182,57 @@ class PmmuxService(MultiService):
         self.health.start()
         self.multiplexer.start()
         for listener in self.multiplexer.listeners():
-            places = ", ".join(map(str, listener.addresses()))
-            self.log.info("listener {name} accepts on {places}", name=listener.spec.name, places=places)
+            self.log_listener(listener)
         if self.nat is not None:
             self.nat.start()
 
+    def log_listener(self, listener: Any) -> None:
+        """Say where C{listener} accepts."""
+        places = ", ".join(map(str, listener.addresses()))
+        self.log.info("listener {name} accepts on {places}", name=listener.spec.name, places=places)
+
+    def reload(self) -> Deferred[ReloadReport]:
+        """
+        Read the configuration anew and change to it, after any reload that is going on.
+
+        @return: fails with L{ReloadError} where it is wrong: then nothing has changed.
+        """
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> ReloadReport:
+        try:
+            if self.read_again is None:
+                raise ReloadError(("there is nothing to read it from",))
+            try:
+                settings = self.read_again()
+            except ConfigurationError as error:
+                raise ReloadError(tuple(map(str, error.faults))) from error
+            report = await Reload(self, settings).run()
+        except ReloadError as error:
+            for fault in error.faults:
+                self.log.error("not reloaded: {fault}", fault=fault)
+            self.log.error("the configuration was not reloaded: nothing has changed")
+            raise
+        for line in report.lines():
+            self.log.info("reloaded: {line}", line=line)
+        for name in report.not_until_restart:
+            self.log.warn("reloaded: {name} changes only when pmmux is started again", name=name)
+        self.log.info("the configuration was reloaded")
+        return report
+
+    def limit_connections(self) -> None:
+        """Bound connections as the settings now say."""
+        most = self.settings.globals.get("max-connections")
+        self._limit.change(most or connections_for(raise_descriptor_limit()))
+
+    def share_anew(self) -> None:
+        """Let connections and sessions to come have what the settings now say."""
+        self.multiplexer.preview_limit_octets = self.settings.globals.get("preview-buffer-limit")
+        self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
+        self.multiplexer.datagram_services.change(self._datagram_settings())
+
     async def _stop(self) -> None:
+        self.lifecycle.stop()
         nat_stopped = self.nat.stop() if self.nat is not None else succeed(None)
         await self.multiplexer.stop(self.settings.globals.get("drain-timeout"))
         await nat_stopped
@@ -251,9 +306,9 @@ class PmmuxService(MultiService):
                 chain.append(own)
         return self.multiplexer.course_services.with_negotiators(chain)
 
-    def _datagram_services(self) -> DatagramServices:
+    def _datagram_settings(self) -> DatagramSettings:
         option = self.settings.globals.get
-        settings = DatagramSettings(
+        return DatagramSettings(
             detect_seconds=option("detect-timeout"),
             selection_seconds=option("selection-timeout"),
             idle_seconds=option("udp-idle-timeout"),
@@ -261,12 +316,14 @@ class PmmuxService(MultiService):
             most=option("max-udp-sessions"),
             preview_octets=option("preview-buffer-limit"),
         )
+
+    def _datagram_services(self) -> DatagramServices:
         services = DatagramServices(
             self._reactor,
             self.router,
             self.wiring.datagrams,
             ProbeCatalogue(self.registry.probes("udp")),
-            settings,
+            self._datagram_settings(),
             self.reporter,
             self.multiplexer.identifiers,
             self._log_datagrams,

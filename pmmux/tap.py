@@ -17,10 +17,11 @@ from pmmux.config.global_options import PMMUX_SECTION
 from pmmux.config.options import Option
 from pmmux.config.settings import Settings
 from pmmux.errors import ConfigurationError
-from pmmux.loading import load_settings
+from pmmux.loading import load_settings, read_settings
 from pmmux.log_output import rotate_on_signal
 from pmmux.logs import LineObserver, make_observer
 from pmmux.registry import Registry
+from pmmux.reload import ReloadError
 from pmmux.service import PmmuxService
 
 DEFAULT_FILES = ("pmmux.ini", "pmmux.toml")
@@ -109,7 +110,11 @@ def makeService(options: Options) -> PmmuxService:
 
     parent: Any = options.parent if options.parent is not None else {}
     settings, registry = _load(options)
+    path = _find_file(options)
+    # As a daemon we are in another directory.
+    path = os.path.abspath(path) if path is not None else None
     service = PmmuxService(reactor, settings, registry, _make_observer(settings, parent))
+    service.read_again = lambda: read_settings(registry, options.overrides, os.environ, path)
     umask = parent.get("umask")
     before = os.umask(umask) if umask is not None else None
     try:
@@ -120,12 +125,16 @@ def makeService(options: Options) -> PmmuxService:
     if faults:
         _fail(*faults)
     service.control.give_to(parent.get("uid"), parent.get("gid"))
-    reactor.callWhenRunning(_stop_on_signals, reactor, service)
+    reactor.callWhenRunning(_act_on_signals, reactor, service)
     return service
 
 
+def _find_file(options: Options) -> str | None:
+    return options.path or next((name for name in DEFAULT_FILES if os.path.exists(name)), None)
+
+
 def _load(options: Options) -> tuple[Settings, Registry]:
-    path = options.path or next((name for name in DEFAULT_FILES if os.path.exists(name)), None)
+    path = _find_file(options)
     try:
         settings, registry = load_settings(options.overrides, os.environ, path)
     except ConfigurationError as error:
@@ -160,6 +169,25 @@ def _fail(*faults: object) -> Any:
     for fault in faults:
         print(fault, file=sys.stderr)
     raise SystemExit(1)
+
+
+def _act_on_signals(reactor: Any, service: PmmuxService) -> None:
+    _stop_on_signals(reactor, service)
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(reload_now)
+
+    def reload_now() -> None:
+        # Whatever is wrong stands in the log.
+        service.reload().addErrback(_forget_refusal)
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, reload)
+
+
+def _forget_refusal(failure: Any) -> None:
+    if failure.check(ReloadError) is None:
+        PmmuxService.log.failure("reloading failed", failure)
 
 
 def _stop_on_signals(reactor: Any, service: PmmuxService) -> None:

@@ -276,14 +276,18 @@ class DNSTests(PmmuxCase):
         one, two = self.start_dnsmasq("192.0.2.1"), self.start_dnsmasq("192.0.2.2")
         for port in (one, two):
             wait_for(lambda port=port: _answers(self, port), "dnsmasq")  # type: ignore[misc]
-        check = (
-            "[health-check]\ntype = dns\nquery = example.org\nquery-type = A\ninterval = 500\ntimeout = 300\n"
-        )
-        started = self.start(
-            config(backend("one", one), backend("two", two))
-            + check.replace("health-check", "health-check one")
-            + "backend = one\nfailure-threshold = 1\nrecovery-threshold = 1\n"
-        )
+        check = """
+[health-check one]
+backend = one
+type = dns
+query = example.org
+query-type = A
+interval = 500
+timeout = 300
+failure-threshold = 1
+recovery-threshold = 1
+"""
+        started = self.start(config(backend("one", one), backend("two", two), check))
         self.assertEqual(self.dig(started.port, "x.example"), "192.0.2.1")
         self.servers[one].send_signal(signal.SIGSTOP)
         wait_for(lambda: _finds(self, started.port, "192.0.2.2"), "the other server")

@@ -45,11 +45,12 @@ class PassBackend(Backend):
             if self._target.unix_path is not None or says_something_first
             else literal_address(self._target.host, self._target.port)
         )
-        self._timeout_seconds: float = spec.options.get("connect-timeout") or services.connect_seconds
+        self._timeout_seconds: float | None = spec.options.get("connect-timeout")
 
     async def connect(self, connection: Connection) -> PreviewTransport:
         """Connect to the target."""
-        stream: PreviewTransport = await self._connector.connect(self._target, self._timeout_seconds)
+        seconds = self._timeout_seconds or self._services.connect_seconds
+        stream: PreviewTransport = await self._connector.connect(self._target, seconds)
         if self.announcement is not None:
             header = self.announcement.octets_for(
                 connection.client, connection.properties, connection.identifier

@@ -50,6 +50,11 @@ class IdleQueue:
         self._looks: OrderedDict[Progressing, _Look] = OrderedDict()
         self._call: Any = None
 
+    def change(self, limit_seconds: float) -> None:
+        """Let all have another limit, from their next look on."""
+        self._limit_seconds = limit_seconds
+        self._look_seconds = limit_seconds / LOOKS_PER_LIMIT
+
     def add(self, item: Progressing) -> None:
         """Expire C{item} when it makes no progress for too long."""
         now = self._clock.seconds()

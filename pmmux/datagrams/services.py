@@ -82,6 +82,13 @@ class DatagramServices:
         self._members: tuple[Member, ...] = ()
         self._others: frozenset[str] = frozenset()
 
+    def change(self, settings: DatagramSettings) -> None:
+        """Take other bounds; how many sessions a listener may have changes for those to come."""
+        self.settings = settings
+        self.idle.change(settings.idle_seconds)
+        self.detect_timeouts.change(settings.detect_seconds)
+        self.selection_timeouts.change(settings.selection_seconds)
+
     def not_for_datagrams(self) -> frozenset[str]:
         """The names of the backends that take connections only."""
         members = self.router.members()

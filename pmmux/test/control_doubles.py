@@ -12,11 +12,12 @@ from pmmux.access import AccessRecord
 from pmmux.control.connection import ControlConnection
 from pmmux.control.feed import EventFeed
 from pmmux.control.ring import TraceRing
+from pmmux.lifecycle import Lifecycle
 from pmmux.metrics.reporter import MetricReporter
 from pmmux.model import Address, Attempt, Client, RouteTrace, Step
 from pmmux.registry import Registry
 from pmmux.router import Router
-from pmmux.test.doubles import FirstStrategy, run_now
+from pmmux.test.doubles import FakeBackend, FirstStrategy, run_now
 from pmmux.test.stream_doubles import ClientTransport
 
 
@@ -86,11 +87,22 @@ class FakeService:
         self.router = Router(FirstStrategy(), self.reporter)
         self.courses: dict[int, Any] = {}
         self.listening: list[Any] = []
-        self.multiplexer = SimpleNamespace(courses=self.courses, listeners=lambda: tuple(self.listening))
+        self.multiplexer = SimpleNamespace(
+            courses=self.courses,
+            listeners=lambda: tuple(self.listening),
+            session_tables=lambda: [listener.table for listener in self.listening],
+        )
         self.wiring = SimpleNamespace(reactor=self.clock)
         self.control = SimpleNamespace(places=lambda: ("unix:/run/pmmux/control.sock",))
         self.settings = SimpleNamespace(source="pmmux.ini")
         self.observer: Any = FakeObserver()
+        self.monitor = SimpleNamespace()
+        self.made: list[Any] = []
+        self.lifecycle = Lifecycle(self.clock, self.router, self.multiplexer, self.monitor, self.make_backend)
+
+    def make_backend(self, spec: Any) -> FakeBackend:
+        self.made.append(spec)
+        return FakeBackend(spec.name)
 
     def add(self, backend: Any) -> Any:
         return run_now(self.router.add(backend))

@@ -169,6 +169,7 @@ class FakeDataPath:
 
     @ivar connecting: target and L{Deferred} of each connection asked for; fire it with a stream.
     @ivar relays: the L{FakeRelay}s.
+    @ivar timeouts_seconds: the bound on each.
     @ivar accepted: sockets and what builds their protocols.
     """
 
@@ -177,6 +178,7 @@ class FakeDataPath:
         self.relays: list[FakeRelay] = []
         self.accepted: list[tuple[Any, Callable[[], Any]]] = []
         self.cancelled: list[Address] = []
+        self.timeouts_seconds: list[float] = []
 
     def accept(self, descriptor: Any, build: Callable[[], Any]) -> None:
         """Remember it."""
@@ -186,6 +188,7 @@ class FakeDataPath:
         """Wait for the test."""
         waiting: Deferred[Any] = Deferred(lambda _: self.cancelled.append(target))
         self.connecting.append((target, waiting))
+        self.timeouts_seconds.append(timeout_seconds)
         return await waiting
 
     def relay(self, client: Any, upstream: Any, limits: Any, finished: Callable[[str], None]) -> FakeRelay:

@@ -58,9 +58,14 @@ class PassTests(SynchronousTestCase):
         self.assertEqual(backend.target, "192.0.2.1:80")
 
     def test_standard_options(self) -> None:
-        backend = self.make(target="192.0.2.1:80", weight="7", connect_timeout="9s")
-        self.assertEqual((backend.weight, backend._timeout_seconds), (7, 9.0))
-        self.assertEqual(self.make(target="192.0.2.1:80")._timeout_seconds, 5.0)
+        self.assertEqual(self.make(target="192.0.2.1:80", weight="7").weight, 7)
+
+    def test_time_out(self) -> None:
+        """Its own, or that of all."""
+        for written in ({"connect_timeout": "9s"}, {}):
+            connecting = self.make(target="192.0.2.1:80", **written).connect(make_connection(self.clock))
+            Deferred.fromCoroutine(connecting).addErrback(lambda failure: None)
+        self.assertEqual(self.path.timeouts_seconds, [9.0, 5.0])
 
     def test_faults(self) -> None:
         for written, expected in (

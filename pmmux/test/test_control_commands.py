@@ -81,17 +81,12 @@ class EveryCommandTests(CommandCase):
 class BackendTests(CommandCase):
     def setUp(self) -> None:
         super().setUp()
-        self.made: list[Any] = []
-        self.service.make_backend = self.make  # type: ignore[attr-defined]
+        self.made = self.service.made
         self.changes: list[tuple[str, str]] = []
         self.service.router.watch(lambda event, member: self.changes.append((event, member.name)))
         self.web = self.service.add(FakeBackend("web"))
         self.rest = self.service.add(FakeBackend("rest"))
         self.changes.clear()
-
-    def make(self, spec: Any) -> FakeBackend:
-        self.made.append(spec)
-        return FakeBackend(spec.name)
 
     def names(self) -> list[str]:
         return [each["name"] for each in self.ask("backends.list")]

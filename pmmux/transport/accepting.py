@@ -54,6 +54,12 @@ class ConnectionLimit:
         self._is_told = False
         self._quiet_below = maximum * TOLD_AGAIN_BELOW
 
+    def change(self, maximum: int) -> None:
+        """Let there be so many from now on."""
+        self.maximum = maximum
+        self._quiet_below = maximum * TOLD_AGAIN_BELOW
+        self._let_in()
+
     def take(self) -> None:
         """One more is open."""
         self.open += 1
@@ -63,6 +69,9 @@ class ConnectionLimit:
         self.open -= 1
         if self._is_told and self.open < self._quiet_below:
             self._is_told = False
+        self._let_in()
+
+    def _let_in(self) -> None:
         if self._paused and self.open < self.maximum:
             paused, self._paused = self._paused, []
             for acceptor in paused:

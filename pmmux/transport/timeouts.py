@@ -35,6 +35,10 @@ class TimeoutQueue:
         self._live = 0
         self._call: Any = None
 
+    def change(self, seconds: float) -> None:
+        """Let those to come have another duration; they may expire late, after those that are there."""
+        self._seconds = seconds
+
     def add(self, expire: Callable[[], None]) -> Timeout:
         """Call C{expire} after the duration, unless it is cancelled."""
         timeout = Timeout(self._clock.seconds() + self._seconds, expire)

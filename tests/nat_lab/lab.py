@@ -156,14 +156,7 @@ class Lab:
             "addr add 2a00:1::1/64 dev wan0 nodad",
             "link set wan0 up",
         )
-        self._batch(
-            "outside",
-            "link set lo up",
-            f"addr add {OUTSIDE}/24 dev eth0",
-            f"addr add {OUTSIDE_IPV6}/64 dev eth0 nodad",
-            "link set eth0 up",
-            f"route add {ULA}/64 via 2a00:1::1",
-        )
+        # The LAN before the outside: by IPv6 miniupnpd announces itself on what has come up first.
         for number, place in ((2, "client"), (3, "other")):
             self._batch(
                 place,
@@ -174,6 +167,14 @@ class Lab:
                 f"route add default via {ROUTER}",
                 f"route add default via {ULA}1",
             )
+        self._batch(
+            "outside",
+            "link set lo up",
+            f"addr add {OUTSIDE}/24 dev eth0",
+            f"addr add {OUTSIDE_IPV6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add {ULA}/64 via 2a00:1::1",
+        )
         self.load_rules()
         self.start_daemon()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from pmmux.control import protocol
 from pmmux.control.arguments import BOOLEAN, INTEGER, MAPPING, TEXT, Argument
 from pmmux.control.command import Command, wait_until
@@ -14,7 +12,7 @@ from pmmux.control.commands.health import find_monitor
 from pmmux.control.protocol import CommandError
 from pmmux.control.reading import read_backend
 from pmmux.control.tables import seconds_text, table
-from pmmux.errors import OUTCOME_KILLED
+from pmmux.model import BackendSpec
 
 Tell = Callable[[Any], None]
 
@@ -96,62 +94,51 @@ async def _add(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[s
         raise CommandError(protocol.CONFLICT, f"there is a backend {name!r} already; replace it")
     if before is not None:
         _find(service, before)
-    backend = _make(service, arguments)
-    member = await service.router.add(backend, before)
+    member = await service.lifecycle.add_backend(_read(service, arguments), before)
     return _describe(member, None, None)
 
 
 async def _replace(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     _find(service, arguments["name"])
-    member = await service.router.replace(_make(service, arguments))
+    member = await service.lifecycle.replace_backend(_read(service, arguments))
     return _describe(member, None, None)
 
 
-def _make(service: Any, arguments: Mapping[str, Any]) -> Any:
+def _read(service: Any, arguments: Mapping[str, Any]) -> BackendSpec:
     name, options = arguments["name"], arguments["options"] or {}
-    return service.make_backend(read_backend(service.registry, name, arguments["protocol"], options))
+    return read_backend(service.registry, name, arguments["protocol"], options)
 
 
 async def _drain(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     member = _find(service, arguments["name"])
-    service.router.drain(member.name)
-    await _wait_and_kill(service, member, arguments)
-    return _state(member)
+    service.lifecycle.drain_backend(member.name)
+    return await _wait_and_kill(service, member, arguments)
 
 
 async def _disable(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     member = _find(service, arguments["name"])
-    service.router.disable(member.name)
+    service.lifecycle.disable_backend(member.name)
     return _state(member)
 
 
 async def _enable(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     member = _find(service, arguments["name"])
-    service.router.enable(member.name)
+    service.lifecycle.enable_backend(member.name)
     return _state(member)
 
 
 async def _remove(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     member = _find(service, arguments["name"])
-    removed = Deferred.fromCoroutine(service.router.remove(member.name))
-    # What waits for its connections goes on without whoever asked.
-    removed.addErrback(lambda failure: service.log.failure("a backend could not be stopped", failure))
-    await _wait_and_kill(service, member, arguments)
-    return _state(member)
+    service.lifecycle.remove_backend(member.name)
+    return await _wait_and_kill(service, member, arguments)
 
 
-async def _wait_and_kill(service: Any, member: Any, arguments: Mapping[str, Any]) -> None:
+async def _wait_and_kill(service: Any, member: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     clock = service.wiring.reactor
-    if await wait_until(clock, lambda: member.active == 0, arguments["seconds"]) or not arguments["kill"]:
-        return
-    for course in tuple(service.multiplexer.courses.values()):
-        if getattr(course, "member", None) is member:
-            course.close(OUTCOME_KILLED)
-    for listener in service.multiplexer.listeners():
-        sessions = getattr(getattr(listener, "table", None), "sessions", {})
-        for session in tuple(sessions.values()):
-            if session.member is member:
-                session.table.finish(session, OUTCOME_KILLED)
+    has_ended = await wait_until(clock, lambda: member.active == 0, arguments["seconds"])
+    if not has_ended and arguments["kill"]:
+        service.lifecycle.close_connections(member)
+    return _state(member)
 
 
 def _find(service: Any, name: str) -> Any:
