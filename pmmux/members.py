@@ -8,9 +8,9 @@ from typing import Any
 from attrs import define, field
 
 from pmmux.capacity import Capacity, capacity_of
+from pmmux.conditions import NAME_PROPERTIES, AllOf, PropertyCondition
 from pmmux.inspection import Inspection
 from pmmux.interfaces import IProtocolBackend
-from pmmux.matching import NAME_PROPERTIES, AllOf, PropertyCondition
 from pmmux.model import BackendInfo, PriorityTier, Status, Verdict
 
 

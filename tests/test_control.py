@@ -243,6 +243,18 @@ class SteeringTests(ControlCase):
         self.assert_ended(client)
         return str(started.wait_finished(done + 1)[-1]["outcome"])
 
+    def test_reload(self) -> None:
+        started = self.start(self.configure())
+        started.config_path.write_text(self.configure(backends="[backend rest]\nprotocol = noop"))
+        client = self.client()
+        client.call("reload")
+        self.assertEqual([each["name"] for each in client.call("backends.list")], ["up", "rest"])
+        started.config_path.write_text(self.configure(backends="[backend rest]\nprotocol = nop"))
+        with self.assertRaises(CommandError) as refused:
+            client.call("reload")
+        self.assertIn("did you mean 'noop'?", str(refused.exception))
+        self.assertEqual(len(client.call("backends.list")), 2)
+
     def test_draining_waits_for_the_last_and_kills(self) -> None:
         started = self.start(self.configure())
         talking = self.talk(started)

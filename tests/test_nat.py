@@ -32,6 +32,8 @@ DENIED_PORT = 1020
 REMAP_SECONDS = 2.0
 REPLACED_SECONDS = 0.4
 
+# Python starts twice as fast without site-packages.
+BARE = ("-I", "-S", "-c")
 _CONNECT = """
 import socket, sys
 family = socket.AF_INET6 if ':' in sys.argv[2] else socket.AF_INET
@@ -79,7 +81,7 @@ class NATLabCase(SideBySideCase):
         return lab.run(
             "outside",
             sys.executable,
-            "-c",
+            *BARE,
             _CONNECT,
             transport,
             address,

@@ -16,7 +16,7 @@ from tests.nat_lab.side_by_side import make_suite
 from tests.nat_lab.twistd import PmmuxInLab
 from tests.support.process import kill_group
 from tests.support.waiting import wait_for
-from tests.test_nat import DENIED_PORT, NATLabCase
+from tests.test_nat import BARE, DENIED_PORT, NATLabCase
 
 LOCAL_PORT, PUBLIC_PORT = 8080, 8443
 STOP_SECONDS = 3.5
@@ -84,7 +84,7 @@ class ServiceCase(NATLabCase):
 
     def get(self, lab: Lab, address: str, port: int, place: str = "outside") -> str:
         """What a client there is answered; empty where it does not get there."""
-        command = (sys.executable, "-c", _GET, address, str(port))
+        command = (sys.executable, *BARE, _GET, address, str(port))
         return lab.run(place, *command, check=False).strip()
 
     def assert_served_on_the_lan(self, lab: Lab) -> None:
@@ -141,7 +141,9 @@ class DriverTests:
     def test_denied_port(self) -> None:
         lab = self.make_lab()
         started = self.run_pmmux(lab, front(public_port=DENIED_PORT, more=f"protocol = {self.driver}"))
-        started.wait_until_says("NAT: front", f"public port {DENIED_PORT}; failed, not reachable", "denied range")
+        started.wait_until_says(
+            "NAT: front", f"public port {DENIED_PORT}; failed, not reachable", "denied range"
+        )
         self.assert_served_on_the_lan(lab)
         # In between it asks again, and gives back the other port that it gets.
         self.assertEqual(started.stop(), 0)
@@ -210,7 +212,7 @@ class ServiceTests(ServiceCase):
         lab = self.make_lab()
         started = self.run_pmmux(lab)
         started.wait_until_says("NAT: front", "mapped")
-        command = [sys.executable, "-c", _HOLD, OUTER, str(PUBLIC_PORT)]
+        command = [sys.executable, *BARE, _HOLD, OUTER, str(PUBLIC_PORT)]
         client = lab.popen("outside", command, stdin=-1, stdout=-1, start_new_session=True)
         self.at_end(kill_group, client)
         self.assertEqual(client.stdout.readline(), "open\n")

@@ -7,9 +7,10 @@ from typing import Any
 
 from attrs import frozen
 
+from pmmux.conditions import AllOf
 from pmmux.config.settings import Settings
 from pmmux.interfaces import IBackendProtocol
-from pmmux.matching import AllOf, compile_condition
+from pmmux.matching import compile_condition
 from pmmux.model import BackendSpec, Location
 from pmmux.registry import Registry
 

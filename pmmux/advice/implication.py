@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pmmux.matching import (
+from pmmux.conditions import (
     ALPN_PROPERTY,
     AddressCondition,
     AllOf,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from pmmux.advice.advice import Advice, Subject
-from pmmux.matching import PropertyCondition
+from pmmux.conditions import PropertyCondition
 from pmmux.model import Location, SectionValues
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")

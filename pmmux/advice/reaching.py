@@ -7,9 +7,9 @@ from itertools import combinations
 
 from pmmux.advice.advice import Advice, Rule, Subject
 from pmmux.advice.implication import Providers, can_both_hold, takes_all_of
+from pmmux.conditions import DetectCondition, PortCondition
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IBackendProtocol
-from pmmux.matching import DetectCondition, PortCondition
 from pmmux.tls.contexts import OFF
 from pmmux.tls.options import terminates
 

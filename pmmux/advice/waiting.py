@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pmmux.advice.advice import Advice, Rule, Subject
 from pmmux.backends.passthrough import target_of
-from pmmux.matching import AddressCondition, PortCondition
+from pmmux.conditions import AddressCondition, PortCondition
 
 # By the target's port: protocols in which the server speaks first.
 SERVER_SPEAKS_FIRST = {

@@ -29,10 +29,8 @@ def live_routes(service: Any) -> Iterator[RouteRecord]:
 
 def live_datagram_sessions(service: Any) -> Iterator[Any]:
     """The L{pmmux.datagrams.session.DatagramSession}s that are open now."""
-    for listener in service.multiplexer.listeners():
-        table = getattr(listener, "table", None)
-        if table is not None:
-            yield from tuple(table.sessions.values())
+    for table in service.multiplexer.session_tables():
+        yield from tuple(table.sessions.values())
 
 
 def record_of(course: Any, outcome: str, clock: Any) -> RouteRecord:

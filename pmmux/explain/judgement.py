@@ -11,9 +11,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from pmmux.escape import printable
-from pmmux.inspection import Inspection
-from pmmux.matching import (
+from pmmux.conditions import (
     ALPN_PROPERTY,
     AddressCondition,
     AllOf,
@@ -22,6 +20,8 @@ from pmmux.matching import (
     PortCondition,
     PropertyCondition,
 )
+from pmmux.escape import printable
+from pmmux.inspection import Inspection
 from pmmux.model import Verdict
 
 MATCH_WORD = "match"

@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from zope.interface import implementer
 
+from pmmux.conditions import Names
 from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.connection import Connection
 from pmmux.errors import (
@@ -25,7 +26,6 @@ from pmmux.errors import (
     RouteError,
 )
 from pmmux.interfaces import INegotiator
-from pmmux.matching import Names
 from pmmux.model import OptionKey
 from pmmux.preview import Preview
 from pmmux.probes.hello import HelloProperties

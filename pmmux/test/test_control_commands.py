@@ -12,8 +12,9 @@ from pmmux.control import protocol
 from pmmux.control.arguments import check_arguments
 from pmmux.control.interfaces import ICommand
 from pmmux.control.protocol import CommandError
+from pmmux.errors import ConfigurationError, Fault
 from pmmux.express import ExpressTrace
-from pmmux.model import Status
+from pmmux.model import Location, Status
 from pmmux.test.control_doubles import FakeCourse, FakeService, make_record, make_trace
 from pmmux.test.doubles import FakeBackend, builtin_registry, make_member, run_now
 
@@ -70,6 +71,13 @@ class EveryCommandTests(CommandCase):
     def test_reload(self) -> None:
         self.service.reload = lambda: {"changed": ["backend web"]}  # type: ignore[attr-defined]
         self.assertEqual(self.ask("reload"), {"changed": ["backend web"]})
+
+    def test_reload_of_what_is_wrong(self) -> None:
+        def reload() -> None:
+            raise ConfigurationError((Fault(Location("pmmux.ini", 3), "is wrong"),))
+
+        self.service.reload = reload  # type: ignore[attr-defined]
+        self.assertEqual(self.refuse("reload"), protocol.REFUSED)
 
     def test_log_level(self) -> None:
         self.assertEqual(self.ask("log-level", level="debug"), {"level": "debug", "before": "info"})

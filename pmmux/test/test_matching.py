@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from pmmux.conditions import ANYTHING
 from pmmux.errors import ConfigurationError
 from pmmux.interfaces import ICondition
-from pmmux.matching import ANYTHING, parse_network, parse_ports, standard_options
+from pmmux.matching import parse_network, parse_ports, standard_options
 from pmmux.model import Address, Client, PriorityTier, Verdict
 from pmmux.probes.http import probe as http
 from pmmux.probes.ssh import probe as ssh

@@ -71,7 +71,9 @@ class NATProcess:
         line = self.wait(lambda line: find(line) is not None, seconds, since)
         return find(line) or {}
 
-    def wait_for_reasons(self, *reasons: str, name: str = "front", seconds: float = USUAL_SECONDS) -> dict[str, Any]:
+    def wait_for_reasons(
+        self, *reasons: str, name: str = "front", seconds: float = USUAL_SECONDS
+    ) -> dict[str, Any]:
         """Wait for a report in which the port C{name} has failed, and C{reasons} are the last ones said."""
 
         def find(line: dict[str, Any]) -> dict[str, Any] | None:

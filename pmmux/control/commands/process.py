@@ -20,6 +20,7 @@ from pmmux.control.command import Command, jsonable
 from pmmux.control.interfaces import ICommand
 from pmmux.control.protocol import CommandError
 from pmmux.control.tables import octets_text, seconds_text, show_plainly, table
+from pmmux.errors import PmmuxError
 from pmmux.logs import VERBOSITIES
 
 Tell = Callable[[Any], None]
@@ -50,7 +51,7 @@ async def _status(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dic
         "listeners": len(multiplexer.listeners()),
         "backends": dict(Counter(member.status.value for member in service.router.members())),
         "connections_open": len(live),
-        "sessions_open": sum(len(table.sessions) for table in _session_tables(multiplexer)),
+        "sessions_open": sum(len(table.sessions) for table in multiplexer.session_tables()),
         "connections_total": totals["router.connection.total"],
         "connections_routed": totals["router.connection.routed"],
         "connections_failed": totals["router.connection.failed"],
@@ -71,11 +72,6 @@ def _totals(reporter: Any) -> Counter[str]:
         if isinstance(sample.value, (int, float)):
             totals[sample.metric.name] += int(sample.value)
     return totals
-
-
-def _session_tables(multiplexer: Any) -> list[Any]:
-    tables = (getattr(listener, "table", None) for listener in multiplexer.listeners())
-    return [table for table in tables if table is not None]
 
 
 def _sum_of(live: list[Any], attribute: str) -> int:
@@ -148,7 +144,11 @@ async def _reload(service: Any, arguments: Mapping[str, Any], tell: Tell) -> Any
     reload = getattr(service, "reload", None)
     if reload is None:
         raise CommandError(protocol.NOT_AVAILABLE, "this pmmux cannot reload")
-    return jsonable(await maybeDeferred(reload))
+    try:
+        return jsonable(await maybeDeferred(reload))
+    except PmmuxError as error:
+        faults = tuple(map(str, getattr(error, "faults", (error,))))
+        raise CommandError(protocol.REFUSED, "not reloaded: nothing has changed", faults) from None
 
 
 commands = (
