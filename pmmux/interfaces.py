@@ -251,33 +251,13 @@ class IRouter(Interface):
         """
 
     def add(backend: Any, before: Any = None) -> Any:
-        """
-        Start C{backend} and offer it after the others; a coroutine function.
-
-        @param before: the name of the backend to offer it before.
-        """
+        """Start C{backend} and offer it after the others, or before one of them. @return: Deferred."""
 
     def replace(backend: Any) -> Any:
         """Put C{backend} in the place of the one of its name; that one drains. @return: Deferred."""
 
     def remove(name: str) -> Any:
         """Offer it no more, let its connections end, stop it. @return: Deferred."""
-
-    def drain(name: str) -> None:
-        """Offer it no more, until it is enabled; its connections live on."""
-
-    def disable(name: str) -> None:
-        """As L{drain}, and watch over its health no more."""
-
-    def enable(name: str) -> None:
-        """Offer it again."""
-
-    def watch(watcher: Any) -> Any:
-        """
-        @param watcher: called with C{"added"} or C{"removed"} and the L{pmmux.members.Member}; for a
-            replacement, and where one is enabled again, with both.
-        @return: a callable that ends that.
-        """
 
     def backends() -> Any:
         """@return: a tuple of L{pmmux.model.BackendInfo} in definition order."""
@@ -419,12 +399,7 @@ class IMetricSink(Interface):
         """Called once with the L{pmmux.metrics.reporter.MetricReporter} to read from."""
 
     def stop() -> Any:
-        """
-        Called once at shutdown; may report a last time.
-
-        @return: C{None}, or a Deferred that fires when that is done: shutdown waits for it, so it
-            must fire soon, whatever becomes of the report.
-        """
+        """Called once at shutdown; may report a last time. @return: C{None}, or a Deferred, waited for."""
 
 
 class IExtension(Interface):

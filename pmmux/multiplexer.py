@@ -96,14 +96,15 @@ class Multiplexer:
             if isinstance(listener, StreamListener):
                 listener.route_by(*self._way(listener.spec))
 
-    def open(self, specs: Sequence[Any]) -> list[ListenError]:
+    def open(self, specs: Sequence[Any], pool: SocketPool | None = None) -> list[ListenError]:
         """
         Open the sockets of every listener in C{specs}, all or none, without accepting yet.
 
         @param specs: L{pmmux.config.settings.ListenerSpec}s
+        @param pool: sockets that are open already.
         @return: every fault; empty where all are open.
         """
-        made, faults = self.prepare(specs)
+        made, faults = self.prepare(specs, pool=pool)
         self._listeners = {listener.spec.name: listener for listener in made}
         return faults
 

@@ -48,10 +48,12 @@ from pmmux.registry import Registry, Services
 from pmmux.reload import Reload, ReloadError, ReloadReport
 from pmmux.router import Router
 from pmmux.session import Session
+from pmmux.systemd import Notifier
 from pmmux.transport.accepting import ConnectionLimit, connections_for, raise_descriptor_limit
 from pmmux.transport.connecting import Connector
 from pmmux.transport.datagram import DatagramPath
 from pmmux.transport.fast import FastDataPath
+from pmmux.transport.handover import SocketPool
 from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
 from pmmux.transport.sockets import ListeningOptions
@@ -120,6 +122,7 @@ class PmmuxService(MultiService):
         self.multiplexer.services_for = self._services_for
         self.multiplexer.datagram_services = self._datagram_services()
         self.lifecycle = Lifecycle(reactor, self.router, self.multiplexer, self.health, self.make_backend)
+        self.notifier: Notifier | None = None
         self.read_again: Callable[[], Settings] | None = None
         self._reloading: DeferredLock = DeferredLock()
         self._datagram_budget = LogBudget(reactor)
@@ -127,11 +130,16 @@ class PmmuxService(MultiService):
         self._egress = self.reporter.counter("client.egress.bytes")
         self._ended = CountersByLabel(self.reporter, "router.connection.ended", "outcome")
 
-    def open(self) -> list[ListenError]:
-        """Open every listener's sockets. @return: every fault; empty where all are open."""
+    def open(self, pool: SocketPool | None = None) -> list[ListenError]:
+        """
+        Open every listener's sockets.
+
+        @param pool: sockets that the process was started with.
+        @return: every fault; empty where all are open.
+        """
         specs = self.wanted_listeners(self.settings)
         sinks, unopened = make_sinks(self._reactor, self.settings.globals)
-        faults = [*self.multiplexer.open(specs), *self.control.open(os.environ), *unopened]
+        faults = [*self.multiplexer.open(specs, pool), *self.control.open(os.environ), *unopened]
         for sink in sinks:
             self.reporter.add_sink(sink)
         if faults:
@@ -185,6 +193,12 @@ class PmmuxService(MultiService):
             self.log_listener(listener)
         if self.nat is not None:
             self.nat.start()
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        if self.notifier is not None:
+            counts = len(self.multiplexer.listeners()), len(self.router.members())
+            self.notifier.ready("{} listeners, {} backends".format(*counts))
 
     def log_listener(self, listener: Any) -> None:
         """Say where C{listener} accepts."""
@@ -197,7 +211,15 @@ class PmmuxService(MultiService):
 
         @return: fails with L{ReloadError} where it is wrong: then nothing has changed.
         """
-        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._tell_and_reload()))
+
+    async def _tell_and_reload(self) -> ReloadReport:
+        if self.notifier is not None:
+            self.notifier.reloading()
+        try:
+            return await self._reload()
+        finally:
+            self._tell_ready()
 
     async def _reload(self) -> ReloadReport:
         try:
@@ -232,6 +254,8 @@ class PmmuxService(MultiService):
         self.multiplexer.datagram_services.change(self._datagram_settings())
 
     async def _stop(self) -> None:
+        if self.notifier is not None:
+            self.notifier.stopping(f"{len(self.multiplexer.courses)} connections may end")
         self.lifecycle.stop()
         nat_stopped = self.nat.stop() if self.nat is not None else succeed(None)
         await self.multiplexer.stop(self.settings.globals.get("drain-timeout"))
@@ -243,6 +267,8 @@ class PmmuxService(MultiService):
         stopped = super().stopService()  # type: ignore[no-untyped-call]
         if stopped is not None:
             await stopped
+        if self.notifier is not None:
+            self.notifier.close()
         if self._observer is not None:
             self._observer.output.stop_buffering()
 

@@ -23,6 +23,7 @@ from pmmux.logs import LineObserver, make_observer
 from pmmux.registry import Registry
 from pmmux.reload import ReloadError
 from pmmux.service import PmmuxService
+from pmmux.systemd import Notifier, take_sockets
 
 DEFAULT_FILES = ("pmmux.ini", "pmmux.toml")
 # The singular, with its letter, of each option of [pmmux] that is given once for each item.
@@ -115,15 +116,21 @@ def makeService(options: Options) -> PmmuxService:
     path = os.path.abspath(path) if path is not None else None
     service = PmmuxService(reactor, settings, registry, _make_observer(settings, parent))
     service.read_again = lambda: read_settings(registry, options.overrides, os.environ, path)
+    try:
+        pool = take_sockets(os.environ, os.getpid())
+    except ValueError as error:
+        _fail(f"sockets from the service manager: {error}")
+    service.notifier = Notifier(reactor, os.environ, os.getpid())
     umask = parent.get("umask")
     before = os.umask(umask) if umask is not None else None
     try:
-        faults = service.open()
+        faults = service.open(pool)
     finally:
         if before is not None:
             os.umask(before)
     if faults:
         _fail(*faults)
+    pool.close()
     service.control.give_to(parent.get("uid"), parent.get("gid"))
     reactor.callWhenRunning(_act_on_signals, reactor, service)
     return service

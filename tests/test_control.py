@@ -244,7 +244,7 @@ class SteeringTests(ControlCase):
         return str(started.wait_finished(done + 1)[-1]["outcome"])
 
     def test_reload(self) -> None:
-        started = self.start(self.configure())
+        started = self.start(self.configure(), may_trouble=True)
         started.config_path.write_text(self.configure(backends="[backend rest]\nprotocol = noop"))
         client = self.client()
         client.call("reload")

@@ -207,9 +207,19 @@ class TLSStreamTests(SynchronousTestCase):
         self.exchange()
         self.assertTrue(self.peer.is_ended)
 
-    def test_closing_waits_for_the_producer(self) -> None:
+    def test_closing_does_not_wait_for_a_producer_that_may_never_end(self) -> None:
         self.shake()
         self.stream.registerProducer(StringTransport(), True)
+        self.stream.loseConnection()
+        self.assertTrue(self.lower.disconnecting)
+        self.assertIsNone(self.lower.producer)
+        self.stream.unregisterProducer()
+        self.exchange()
+        self.assertTrue(self.peer.is_ended)
+
+    def test_closing_waits_for_a_producer_that_is_asked(self) -> None:
+        self.shake()
+        self.stream.registerProducer(StringTransport(), False)
         self.stream.loseConnection()
         self.assertFalse(self.lower.disconnecting)
         self.stream.write(b"the last")

@@ -79,6 +79,7 @@ class TLSStream:
         self._shut_down = False
         self._lost: Failure | None = None
         self._producer: Any = None
+        self._streaming = False
 
     def start(self) -> Deferred[TLSStream]:
         """Take over the stream below, and shake hands. @return: L{handshake}."""
@@ -301,10 +302,15 @@ class TLSStream:
     def loseConnection(self) -> None:
         """Write what waits, then close."""
         self.disconnecting = True
-        # A producer may still write; the end follows when it is done.
-        if self._producer is None:
-            self._say_goodbye()
-            self.lower.loseConnection()
+        if self._producer is not None:
+            if not self._streaming:
+                # It is asked for more until it is done; the end follows then.
+                return
+            # One that writes whenever it likes may never be done: it is not waited for.
+            self._producer = None
+            self.lower.unregisterProducer()
+        self._say_goodbye()
+        self.lower.loseConnection()
 
     def abortConnection(self) -> None:
         """Close at once, with a reset."""
@@ -316,10 +322,13 @@ class TLSStream:
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See L{twisted.internet.interfaces.IConsumer}."""
         self._producer = producer
+        self._streaming = streaming
         self.lower.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
         """No more comes from the producer."""
+        if self._producer is None:
+            return
         self._producer = None
         if self.disconnecting:
             self._say_goodbye()
