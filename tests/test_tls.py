@@ -320,6 +320,19 @@ class TerminationTests:
         )
         self.assertIn("OCSP response: no response sent", self.openssl(pmmux, "-status"))
 
+    def test_backend_that_answers_itself_ends_with_the_client(self) -> None:
+        pmmux = self.start(self.config("[backend web]\nprotocol = http-response\n"))
+        for is_polite in (True, False):
+            secured = self.secure(pmmux)
+            secured.sendall(b"GET / HTTP/1.1\r\nHost: shop.example.org\r\n\r\n")
+            self.assertIn(b"200 OK", secured.recv(1 << 16))
+            if is_polite:
+                HalfClosed(self, secured).read_all()
+            else:
+                bare(secured).shutdown(socket.SHUT_WR)
+        pmmux.wait_finished(2)
+        self.assertEqual(pmmux.outcomes(), {"closed": 2})
+
     def test_curl(self) -> None:
         if find_program("curl") is None:
             return
