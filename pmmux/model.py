@@ -66,7 +66,7 @@ class Properties(Mapping[str, str]):
         self._own[name] = value
 
     def __getitem__(self, name: str) -> str:
-        value = self.get(name)
+        value: str | None = self.get(name)
         if value is None:
             raise KeyError(name)
         return value

@@ -304,7 +304,11 @@ class Multiplexer:
         except OSError as error:
             # It has gone already, or there was no descriptor for it.
             arrival.sock.close()
+            if arrival.timeout is not None:
+                self.course_services.first_octet_timeouts.cancel(arrival.timeout)
+            self.courses.pop(arrival.identifier, None)
             self._limit.give_back()
+            self._check_empty()
             self.log.info("a connection was lost while it was accepted: {error}", error=str(error))
 
     def _wait(self, arrival: Arrival) -> None:

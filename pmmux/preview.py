@@ -253,6 +253,8 @@ class PreviewTransport:
         """
         self._counted = CountedTransport(self.transport)
         self._taker = protocol
+        # Before the protocol sees anything: it may pause again, and that is to last.
+        self.resume()
         protocol.makeConnection(self._counted)
         while octets := self.preview.take():
             protocol.dataReceived(octets)
@@ -263,8 +265,6 @@ class PreviewTransport:
             protocol.connectionLost(self.lost)
         elif self.preview.ended:
             self._pass_end_on()
-        else:
-            self.resume()
 
     def take(self) -> tuple[bytes, bool]:
         """

@@ -58,7 +58,7 @@ class Registry:
         self.components = Components("pmmux")
         self._options: dict[str, list[Option]] = {}
         self._sections: dict[str, SectionSchema] = {}
-        self._probes: dict[str, list[Any]] = {"tcp": [], "udp": []}
+        self._probes: dict[str, list[str]] = {"tcp": [], "udp": []}
 
     def register(self, interface: Any, component: Any, name: str = "", replace: bool = False) -> None:
         """
@@ -89,30 +89,35 @@ class Registry:
         """The names under which C{interface} is provided."""
         return tuple(name for name, _ in self.all(interface))
 
-    def add_probe(self, probe: Any) -> None:
-        """Register an L{IProbe}; those added first are preferred where several match."""
-        self.register(IProbe, probe, f"{probe.transport}:{probe.name}")
-        self._probes[probe.transport].append(probe)
+    def add_probe(self, probe: Any, replace: bool = False) -> None:
+        """
+        Register an L{IProbe}; those added first are preferred where several match, and one that takes
+        the place of another takes that too.
+        """
+        name = f"{probe.transport}:{probe.name}"
+        self.register(IProbe, probe, name, replace)
+        if name not in self._probes[probe.transport]:
+            self._probes[probe.transport].append(name)
 
     def probes(self, transport: str) -> Sequence[Any]:
         """The probes for C{"tcp"} or C{"udp"}, the preferred first."""
-        return tuple(self._probes[transport])
+        return tuple(self.get(IProbe, name) for name in self._probes[transport])
 
-    def add_strategy(self, strategy: Any) -> None:
+    def add_strategy(self, strategy: Any, replace: bool = False) -> None:
         """Register an L{IRoutingStrategy}."""
-        self.register(IRoutingStrategy, strategy, strategy.name)
+        self.register(IRoutingStrategy, strategy, strategy.name, replace)
 
-    def add_negotiator(self, negotiator: Any) -> None:
+    def add_negotiator(self, negotiator: Any, replace: bool = False) -> None:
         """Register an L{INegotiator}."""
-        self.register(INegotiator, negotiator, negotiator.name)
+        self.register(INegotiator, negotiator, negotiator.name, replace)
 
-    def add_backend_protocol(self, protocol: Any) -> None:
+    def add_backend_protocol(self, protocol: Any, replace: bool = False) -> None:
         """Register an L{IBackendProtocol}."""
-        self.register(IBackendProtocol, protocol, protocol.name)
+        self.register(IBackendProtocol, protocol, protocol.name, replace)
 
-    def add_nat_driver(self, driver: Any) -> None:
+    def add_nat_driver(self, driver: Any, replace: bool = False) -> None:
         """Register an L{INATDriver}."""
-        self.register(INATDriver, driver, driver.name)
+        self.register(INATDriver, driver, driver.name, replace)
 
     def add_options(self, kind: str, options: Iterable[Option]) -> None:
         """Let sections of C{kind} (C{pmmux}, C{listener}, C{backend}, C{health-check}) hold more."""

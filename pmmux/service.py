@@ -68,6 +68,9 @@ class PmmuxService(MultiService):
 
     Its listening sockets are opened by L{open}, before twistd forks and gives up privileges.
 
+    @ivar lifecycle: changes what it consists of.
+    @ivar read_again: reads the configuration anew, for L{reload}; C{None} where it cannot be.
+    @ivar notifier: the service manager's, where there may be one.
     @ivar nat: asks gateways for public ports, from L{open} on; C{None} where that is not wanted.
     """
 
@@ -123,6 +126,7 @@ class PmmuxService(MultiService):
         self.multiplexer.datagram_services = self._datagram_services()
         self.lifecycle = Lifecycle(reactor, self.router, self.multiplexer, self.health, self.make_backend)
         self.notifier: Notifier | None = None
+        self._is_stopping = False
         self.read_again: Callable[[], Settings] | None = None
         self._reloading: DeferredLock = DeferredLock()
         self._datagram_budget = LogBudget(reactor)
@@ -172,9 +176,8 @@ class PmmuxService(MultiService):
             self._observer.output.start_buffering(self._reactor)
         self._start_metrics()
         self.control.start()
-        Deferred.fromCoroutine(self._start()).addErrback(
-            lambda failure: self.log.failure("cannot start", failure)
-        )
+        started = self._reloading.run(lambda: Deferred.fromCoroutine(self._start()))
+        started.addErrback(lambda failure: self.log.failure("cannot start", failure))
 
     def stopService(self) -> Deferred[None]:
         """Let connections end within C{drain-timeout}, then close what is left."""
@@ -214,6 +217,8 @@ class PmmuxService(MultiService):
         return self._reloading.run(lambda: Deferred.fromCoroutine(self._tell_and_reload()))
 
     async def _tell_and_reload(self) -> ReloadReport:
+        if self._is_stopping:
+            raise ReloadError(("pmmux is ending",))
         if self.notifier is not None:
             self.notifier.reloading()
         try:
@@ -254,6 +259,7 @@ class PmmuxService(MultiService):
         self.multiplexer.datagram_services.change(self._datagram_settings())
 
     async def _stop(self) -> None:
+        self._is_stopping = True
         if self.notifier is not None:
             self.notifier.stopping(f"{len(self.multiplexer.courses)} connections may end")
         self.lifecycle.stop()

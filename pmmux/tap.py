@@ -130,6 +130,8 @@ def makeService(options: Options) -> PmmuxService:
             os.umask(before)
     if faults:
         _fail(*faults)
+    for place in pool.left():
+        PmmuxService.log.warn("the service manager opened {place}, and no listener wants it", place=place)
     pool.close()
     service.control.give_to(parent.get("uid"), parent.get("gid"))
     reactor.callWhenRunning(_act_on_signals, reactor, service)

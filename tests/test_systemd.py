@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,11 +14,55 @@ from typing import Any
 
 from tests.support.case import PmmuxCase, one_upstream, read_exactly
 from tests.support.peers import all_answer_with
-from tests.support.process import ROOT, Pmmux, twistd
+from tests.support.process import ROOT, Pmmux, clean_environment, twistd
 from tests.support.waiting import free_port, wait_for
 
 UNIT = ROOT / "docs" / "pmmux.service"
 MESSAGE_OCTETS = 4096
+
+
+# Gives the process that it becomes the descriptors from 3 on, and tells it so by its own pid.
+LAUNCHER = """
+import os, sys
+given = [int(each) for each in sys.argv[1].split(",")]
+moved = [os.dup2(each, 100 + place) for place, each in enumerate(given)]
+for place, each in enumerate(moved):
+    os.dup2(each, 3 + place)
+    os.close(each)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ["LISTEN_FDS"] = str(len(given))
+if sys.argv[2]:
+    os.environ["LISTEN_FDNAMES"] = sys.argv[2]
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Activated(Pmmux):
+    """One that is started as systemd does it, with sockets that are open."""
+
+    def __init__(self, directory: Path, config: str, sockets: dict[str, socket.socket], named: bool) -> None:
+        self.config_path = directory / "pmmux.ini"
+        self.config_path.write_text(config)
+        self._log = directory / "pmmux.log"
+        self._errors = directory / "pmmux.stderr"
+        self.ports: dict[str, int] = {}
+        self.places: dict[str, list[str]] = {}
+        self._events: list[dict[str, Any]] = []
+        self._log_position = 0
+        given = [each.fileno() for each in sockets.values()]
+        launch = [sys.executable, "-c", LAUNCHER, ",".join(map(str, given)), ":".join(sockets) if named else ""]
+        command = [twistd(), "-n", "--pidfile=", "pmmux", "--config", str(self.config_path), "--log-format=json"]
+        with self._log.open("wb") as log, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*launch, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=errors,
+                cwd=directory,
+                env=clean_environment(RUNTIME_DIRECTORY=str(directory)),
+                start_new_session=True,
+                pass_fds=given,
+            )
 
 
 class ManagerCase(PmmuxCase):
@@ -43,30 +88,9 @@ class ManagerCase(PmmuxCase):
                 return dict(line.partition("=")[::2] for line in lines)
         raise AssertionError(f"{wanted} was not said")
 
-    def launch(self, config: str, sockets: dict[str, socket.socket], **more: Any) -> Pmmux:
-        """Start pmmux as systemd does: with C{sockets} from descriptor 3 on, and told so by its pid."""
-        script = self.directory / "launch.py"
-        script.write_text(
-            "import os, sys\n"
-            "given = [int(each) for each in sys.argv[1].split(',') if each]\n"
-            "moved = [os.dup2(each, 100 + place) for place, each in enumerate(given)]\n"
-            "for place, each in enumerate(moved): os.dup2(each, 3 + place); os.close(each)\n"
-            "os.environ['LISTEN_PID'] = str(os.getpid())\n"
-            "os.environ['LISTEN_FDS'] = str(len(given))\n"
-            "if sys.argv[2]: os.environ['LISTEN_FDNAMES'] = sys.argv[2]\n"
-            "os.execv(sys.argv[3], sys.argv[3:])\n"
-        )
-        script.chmod(0o755)
-        given = ",".join(str(each.fileno()) for each in sockets.values())
-        names = ":".join(sockets) if more.pop("named", True) else ""
-        started = Pmmux(
-            self.make_directory("run"),
-            config,
-            ("--log-format=json",),
-            prefix=(sys.executable, str(script), given, names),
-            pass_fds=tuple(each.fileno() for each in sockets.values()),
-            **more,
-        )
+    def launch(self, config: str, sockets: dict[str, socket.socket], named: bool = True) -> Pmmux:
+        """Start pmmux with C{sockets}."""
+        started = Activated(self.make_directory("run"), config, sockets, named)
         self.addCleanup(self._end, started, False)
         return started
 

@@ -23,6 +23,7 @@ class SocketPool:
     """Sockets that may be taken over."""
 
     def __init__(self) -> None:
+        self._taken: set[socket.socket] = set()
         self._named: list[_Open] = []
         self._open: list[_Open] = []
 
@@ -46,7 +47,7 @@ class SocketPool:
     def take_named(self, listener: str, kind: int) -> list[socket.socket]:
         """All that were given to C{listener} by name."""
         return [
-            each.opened.dup() for each in self._named if each.name == listener and each.opened.type == kind
+            self._take(each) for each in self._named if each.name == listener and each.opened.type == kind
         ]
 
     def take(
@@ -67,19 +68,23 @@ class SocketPool:
                 continue
             if host == ANY_IPV6 and _is_dual_stack(opened) is not dual_stack:
                 continue
-            return opened.dup()
+            return self._take(each)
         return None
 
     def take_path(self, path: str) -> socket.socket | None:
         """The unix socket at C{path}."""
         for each in self._open:
             if each.opened.family == socket.AF_UNIX and each.opened.getsockname() == path:
-                return each.opened.dup()
+                return self._take(each)
         return None
 
-    def names(self) -> tuple[str, ...]:
-        """What there is, in text, for the log."""
-        return tuple(_written(each.opened) for each in self._open)
+    def _take(self, each: _Open) -> socket.socket:
+        self._taken.add(each.opened)
+        return each.opened.dup()
+
+    def left(self) -> tuple[str, ...]:
+        """What nobody took, in text, for the log."""
+        return tuple(_written(each.opened) for each in self._open if each.opened not in self._taken)
 
     def close(self) -> None:
         """Close what was offered; what was taken stays open."""

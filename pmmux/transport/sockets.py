@@ -223,7 +223,7 @@ def _open_unix(listener: str, path: str, backlog: int) -> socket.socket:
         opened.listen(backlog)
     except OSError as error:
         opened.close()
-        raise ListenError(listener, f"unix:{path}", _explain(error)) from None
+        raise ListenError(listener, f"unix:{path}", error.strerror or str(error)) from None
     return opened
 
 
