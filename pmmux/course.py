@@ -321,8 +321,8 @@ class Course:
             connection.trace,
         )
         services.taken_up(session)
-        session.relay = services.data_path.relay(
-            connection.stream, upstream, services.settings.limits, session.finish
+        session.begin(
+            services.data_path.relay(connection.stream, upstream, services.settings.limits, session.finish)
         )
 
     def _take_up(self, member: Member) -> None:

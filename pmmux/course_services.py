@@ -70,6 +70,7 @@ class CourseServices:
         self.silence_decides = settings.detect_seconds < settings.selection_seconds
         self.first_octet_timeouts = self.detect_timeouts if self.silence_decides else self.selection_timeouts
         self.wheel = ProgressWheel(clock)
+        self.reporter = reporter
         self.total = reporter.counter("router.connection.total")
         self.routed = reporter.counter("router.connection.routed")
         self.failed = reporter.counter("router.connection.failed")

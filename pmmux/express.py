@@ -217,7 +217,9 @@ class ExpressLane:
         services.routed.add()
         services.selection_duration.observe(services.clock.seconds() - arrival.opened_at)
         services.taken_up(session)
-        session.relay = self._data_path.relay_now(
-            arrival.sock, arrival.is_registered, upstream, octets, sent, session.finish
+        session.begin(
+            self._data_path.relay_now(
+                arrival.sock, arrival.is_registered, upstream, octets, sent, session.finish
+            )
         )
         return True

@@ -8,7 +8,7 @@ block, and may be called any number of times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -366,6 +366,9 @@ class IRelay(Interface):
 
     octets_from_client = Attribute("Octets taken from the client so far, the preview included.")
     octets_from_upstream = Attribute("Octets taken from the upstream so far.")
+
+    def tell_first_octet(told: Callable[[], None]) -> None:
+        """Call C{told} once when the upstream has said something; at once where it has."""
 
     def close(outcome: str) -> None:
         """End it at once, both sides; C{finished} is called with C{outcome}."""

@@ -25,6 +25,7 @@ class Member:
     @ivar answers_itself: whether it is an L{IProtocolBackend}.
     @ivar capacity: its limit of connections; C{None} for none.
     @ivar express_target: where the express lane may go; C{None} where it may not.
+    @ivar first_octet: the time its upstream takes to say something; made when it is first observed.
     @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
 
@@ -38,6 +39,7 @@ class Member:
         "condition",
         "depends_on_octets",
         "express_target",
+        "first_octet",
         "is_offered",
         "name",
         "routed",
@@ -60,6 +62,7 @@ class Member:
         self.capacity: Capacity | None = capacity_of(backend)
         # Who may have to wait for room takes the general course.
         self.express_target = None if self.capacity is not None else getattr(backend, "express_target", None)
+        self.first_octet: Any = None
         self._status = Status.UNKNOWN
         self.is_offered = True
 

@@ -8,6 +8,7 @@ from typing import Any
 from pmmux.access import AccessRecord
 from pmmux.errors import OUTCOME_CLOSED, OUTCOME_RESET_BY_UPSTREAM
 from pmmux.members import Member
+from pmmux.metrics.catalogue import BACKEND_FIRST_OCTET_DURATION
 from pmmux.model import Client
 
 
@@ -77,6 +78,20 @@ class Session:
     def octets_from_upstream(self) -> int:
         """Taken from the upstream so far."""
         return 0 if self.relay is None else self.relay.octets_from_upstream
+
+    def begin(self, relay: Any) -> None:
+        """The octets flow."""
+        self.relay = relay
+        seconds = self.services.clock.seconds
+        began_at = seconds()
+        relay.tell_first_octet(lambda: self._observe_first_octet(seconds() - began_at))
+
+    def _observe_first_octet(self, seconds: float) -> None:
+        member = self.member
+        if member.first_octet is None:
+            reporter = self.services.reporter
+            member.first_octet = reporter.duration(BACKEND_FIRST_OCTET_DURATION, backend=member.name)
+        member.first_octet.observe(seconds)
 
     def close(self, outcome: str) -> None:
         """End it at once."""

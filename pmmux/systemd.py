@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.logger import Logger
@@ -20,6 +21,9 @@ from pmmux.transport.sockets import InheritedSocket
 
 FIRST_DESCRIPTOR = 3
 NO_NAME = "unknown"
+INITIAL_ENVIRONMENT = "/proc/self/environ"
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+_LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 # The manager takes the first of these after half of its time; that leaves the other half.
 WATCHDOG_SHARE = 0.5
 _MICROSECONDS = 1_000_000
@@ -31,16 +35,36 @@ RELOADING = "RELOADING=1"
 ALIVE = "WATCHDOG=1"
 
 
-def take_sockets(environment: MutableMapping[str, str], pid: int) -> SocketPool:
+def read_initial_environment(path: str = INITIAL_ENVIRONMENT) -> dict[str, str]:
+    """
+    The environment that the process was started with.
+
+    Twisted's parser of endpoints, which twistd imports before it asks us for anything, takes the names
+    of C{LISTEN_FDS} out of the environment, whether somebody wants the sockets or not.
+
+    @return: empty where the system does not tell.
+    """
+    try:
+        with open(path, "rb") as file:
+            entries = file.read().decode("utf-8", "surrogateescape").split("\0")
+    except OSError:
+        return {}
+    return dict(entry.partition("=")[::2] for entry in entries if "=" in entry)
+
+
+def take_sockets(
+    environment: MutableMapping[str, str], pid: int, initial: Mapping[str, str] = NO_VARIABLES
+) -> SocketPool:
     """
     The sockets that were opened for us; nobody whom we start is given them, or told of them.
 
     @param environment: the process's; what tells of the sockets is taken out of it.
     @param pid: our own: what is meant for another process is left alone.
+    @param initial: see L{read_initial_environment}.
     @raises ValueError: what is said of them cannot be.
     """
     pool = SocketPool()
-    said = {name: environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    said = {name: environment.pop(name, "") or initial.get(name, "") for name in _LISTEN_VARIABLES}
     if said["LISTEN_PID"] != str(pid):
         return pool
     if not said["LISTEN_FDS"].isdecimal():

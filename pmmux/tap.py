@@ -23,7 +23,7 @@ from pmmux.logs import LineObserver, make_observer
 from pmmux.registry import Registry
 from pmmux.reload import ReloadError
 from pmmux.service import PmmuxService
-from pmmux.systemd import Notifier, take_sockets
+from pmmux.systemd import Notifier, read_initial_environment, take_sockets
 
 DEFAULT_FILES = ("pmmux.ini", "pmmux.toml")
 # The singular, with its letter, of each option of [pmmux] that is given once for each item.
@@ -117,7 +117,7 @@ def makeService(options: Options) -> PmmuxService:
     service = PmmuxService(reactor, settings, registry, _make_observer(settings, parent))
     service.read_again = lambda: read_settings(registry, options.overrides, os.environ, path)
     try:
-        pool = take_sockets(os.environ, os.getpid())
+        pool = take_sockets(os.environ, os.getpid(), read_initial_environment())
     except ValueError as error:
         _fail(f"sockets from the service manager: {error}")
     service.notifier = Notifier(reactor, os.environ, os.getpid())

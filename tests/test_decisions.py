@@ -24,7 +24,8 @@ from tests.support.process import Pmmux
 from tests.support.servers import start_tls_server
 
 NAMES = ("one", "two", "web", "api", "http2", "ssh", "postgresql", "redis", "mqtt", "rest")
-PACE_SECONDS = 0.002
+PACE_SECONDS = 0.004
+FAST_PACE_SECONDS = 0.0005
 
 
 def client_hello(name: str) -> bytes:
@@ -88,9 +89,11 @@ class DecisionTests:
             client.shutdown(socket.SHUT_WR)
             return read_all(client).decode().strip()
 
-    def check_all(self, pmmux: Pmmux, cuts: list[tuple[str, list[bytes]]]) -> None:
+    def check_all(
+        self, pmmux: Pmmux, cuts: list[tuple[str, list[bytes]]], pace_seconds: float = PACE_SECONDS
+    ) -> None:
         with ThreadPoolExecutor(32) as pool:
-            found = list(pool.map(lambda cut: self.backend_of(pmmux, cut[1]), cuts))
+            found = list(pool.map(lambda cut: self.backend_of(pmmux, cut[1], pace_seconds), cuts))
         wrong = [
             f"{name} in {[len(piece) for piece in pieces]}: {got}"
             for (name, pieces), got in zip(cuts, found, strict=True)
@@ -126,7 +129,8 @@ class DecisionTests:
             (name, [octets[place : place + 1] for place in range(len(octets))])
             for name, octets in SAID.items()
         ]
-        self.check_all(self.start_with_all("detect-timeout = 20s\nselection-timeout = 20s"), cuts)
+        pmmux = self.start_with_all("detect-timeout = 20s\nselection-timeout = 20s")
+        self.check_all(pmmux, cuts, FAST_PACE_SECONDS)
 
     def test_one_octet_each_fifth_of_a_second(self) -> None:
         pmmux = self.start_with_all("detect-timeout = 20s\nselection-timeout = 20s")
@@ -274,7 +278,7 @@ class DeadlineTests:
         peer = Peer(self, echo)
         pmmux = self.start(one_upstream(peer.port, "idle-timeout = 1s"))
         client = self.connect(pmmux)
-        for _ in range(8):
+        for _ in range(6):
             client.sendall(b"hello")
             self.assertEqual(read_exactly(client, 5), b"hello")
             time.sleep(0.3)
@@ -325,7 +329,7 @@ class DeadlineTests:
         client.shutdown(socket.SHUT_WR)
         upstream = self.accept(listening)
         self.assertEqual(read_all(upstream), b"hello")
-        for _ in range(12):
+        for _ in range(9):
             upstream.sendall(b"x")
             self.assertEqual(read_exactly(client, 1), b"x")
             time.sleep(0.3)

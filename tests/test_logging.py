@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, one_upstream, read_all
+from tests.support.case import PmmuxCase, one_upstream, read_all
 from tests.support.peers import Peer, answer_with
 from tests.support.process import Pmmux
 from tests.support.waiting import wait_for
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_for
 NASTY_HOST = b'a\x1b[2Jb\xe2\x80\xae" outcome=closed client=6.6.6.6\\'
 
 
-class LogTests:
+class LogTests(PmmuxCase):
     def request(self, pmmux: Pmmux, host: bytes) -> None:
         client = self.connect(pmmux)
         client.sendall(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
@@ -94,11 +94,3 @@ class LogTests:
             self.request(pmmux, b"a")
         self.assertEqual(pmmux.stop(), 0)
         self.assertEqual(len(pmmux.finished()), 20)
-
-
-class FastLogTests(LogTests, OnFastPath, PmmuxCase):
-    pass
-
-
-class PortableLogTests(LogTests, OnPortablePath, PmmuxCase):
-    pass

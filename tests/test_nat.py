@@ -16,6 +16,7 @@ from unittest import SkipTest
 from tests.nat_lab.lab import CLIENT, LAN, OTHER, OUTER, ROUTER, ULA, WAN, Lab, find_missing
 from tests.nat_lab.process import NATProcess
 from tests.nat_lab.side_by_side import SideBySideCase, make_suite
+from tests.support.waiting import USUAL_SECONDS
 
 MISSING = find_missing()
 MISSING_UPNP = next(
@@ -161,7 +162,7 @@ class DriverTests:
         nat.wait_for_port(state="mapped")
         nat.kill()
         self.assert_mapped(lab)
-        self.wait_until(lambda: "dnat" not in lab.list_mappings(), 10, "the lease's end")
+        self.wait_until(lambda: "dnat" not in lab.list_mappings(), USUAL_SECONDS, "the lease's end")
 
     def test_daemon_restarts(self) -> None:
         lab = self.make_lab()
@@ -188,7 +189,7 @@ class DriverTests:
         lab.stop_daemon(signal.SIGKILL)
         lab.load_rules()
         lab.start_daemon()
-        self.wait_until(lambda: "dnat" in lab.list_mappings(), 4, "mapped again")
+        self.wait_until(lambda: "dnat" in lab.list_mappings(), USUAL_SECONDS, "mapped again")
 
     def test_gateway_comes_late(self) -> None:
         lab = self.make_lab()
@@ -219,7 +220,9 @@ class DriverTests:
         lab.run("client", "ip", "addr", "add", f"{LAN}.8/24", "dev", "eth0")
         lab.run("client", "ip", "route", "replace", "default", "via", ROUTER, "src", f"{LAN}.8")
         lab.run("client", "ip", "route", "replace", f"{LAN}.0/24", "dev", "eth0", "src", f"{LAN}.8")
-        self.wait_until(lambda: f"{LAN}.8:" in lab.list_mappings(), 8, "mapped to the new address")
+        self.wait_until(
+            lambda: f"{LAN}.8:" in lab.list_mappings(), USUAL_SECONDS, "mapped to the new address"
+        )
         nat.wait_for_port(state="mapped")
         self.assertEqual(lab.list_mappings().count("dnat"), 1)
         self.assertEqual(self.greet(lab, OUTER, PUBLIC_PORT), f"hello from port {LOCAL_PORT}")
@@ -232,7 +235,9 @@ class DriverTests:
         lab.run("client", "ip", "addr", "flush", "dev", "eth0", "scope", "global")
         lab.run("client", "ip", "addr", "add", f"{LAN}.8/24", "dev", "eth0")
         lab.run("client", "ip", "route", "add", "default", "via", ROUTER)
-        self.wait_until(lambda: f"{LAN}.8:" in lab.list_mappings(), 8, "mapped to the new address")
+        self.wait_until(
+            lambda: f"{LAN}.8:" in lab.list_mappings(), USUAL_SECONDS, "mapped to the new address"
+        )
 
     def test_gateway_itself_is_replaced(self) -> None:
         lab = self.make_lab()
@@ -241,7 +246,9 @@ class DriverTests:
         since = len(nat.said)
         lab.run("client", "ip", "route", "del", "default")
         nat.wait_for_port(state="waiting", reachable=False, since=since)
-        self.wait_until(lambda: "dnat" not in lab.list_mappings(), 3, "deleted at the old gateway")
+        self.wait_until(
+            lambda: "dnat" not in lab.list_mappings(), USUAL_SECONDS, "deleted at the old gateway"
+        )
         since = len(nat.said)
         lab.run("client", "ip", "route", "add", "default", "via", ROUTER)
         nat.wait_for_port(state="mapped", since=since)
@@ -257,7 +264,7 @@ class DriverTests:
         lab.run("router", "ip", "addr", "add", f"{LAN}.254/24", "dev", "br0", check=False)
         lab.start_daemon()
         lab.run("client", "ip", "route", "replace", "default", "via", f"{LAN}.254")
-        self.wait_until(lambda: "dnat" in lab.list_mappings(), 2 * REMAP_SECONDS + 2, "mapped by the new one")
+        self.wait_until(lambda: "dnat" in lab.list_mappings(), USUAL_SECONDS, "mapped by the new one")
         nat.wait(lambda line: f"gateway {LAN}.254 on eth0" in line.get("text", ""))
         self.assertEqual(self.greet(lab, OUTER, PUBLIC_PORT), f"hello from port {LOCAL_PORT}")
 
@@ -283,7 +290,7 @@ class DriverTests:
         nat = self.start(lab, front(public_port=DENIED_PORT))
         expected = "port-denied" if self.driver == "upnp" else "other-port"
         nat.wait_for_reasons(expected)
-        self.wait_until(lambda: "dnat" not in lab.list_mappings(), 2, "the other port given back")
+        self.wait_until(lambda: "dnat" not in lab.list_mappings(), USUAL_SECONDS, "the other port given back")
 
     def test_killed_then_started_with_other_ports(self) -> None:
         lab = self.make_lab()
@@ -308,7 +315,7 @@ class DriverTests:
         nat.kill()
         again = NATProcess(lab, "client", [], protocols=self.protocols, state_path=path)
         self.at_end(again.kill)
-        self.wait_until(lambda: "dnat" not in lab.list_mappings(), 4, "the leftover deleted")
+        self.wait_until(lambda: "dnat" not in lab.list_mappings(), USUAL_SECONDS, "the leftover deleted")
 
     def test_killed_then_started_the_same(self) -> None:
         lab = self.make_lab()
@@ -382,7 +389,7 @@ class PinholeTests(NATLabCase):
     def test_gateway_known_by_its_link_local_address(self) -> None:
         """As it is where routers advertise themselves; and it announces that it has restarted."""
         lab = self.make_lab()
-        self.wait_until(lambda: self.find_link_local(lab), 5, "the router's link-local address")
+        self.wait_until(lambda: self.find_link_local(lab), USUAL_SECONDS, "the router's link-local address")
         lab.run("client", "ip", "-6", "route", "replace", "default", "via", self.find_link_local(lab),
                 "dev", "eth0")  # fmt: skip
         nat = self.start(lab, front(public_port=LOCAL_PORT, family=6))
@@ -444,7 +451,9 @@ class AllProtocolsTests(NATLabCase):
         nat.wait(lambda line: f"{OTHER}, port 7000" in line.get("text", ""))
         self.assertIn(f"public port {PUBLIC_PORT}; failed, not reachable", nat.describe_last())
         # UPnP may have answered only now, so that all three are being tried again.
-        self.wait_until(lambda: lab.list_mappings().count("dnat") == 1, 2, "the other ports given back")
+        self.wait_until(
+            lambda: lab.list_mappings().count("dnat") == 1, USUAL_SECONDS, "the other ports given back"
+        )
 
     def test_one_mapping_only(self) -> None:
         lab = self.make_lab()

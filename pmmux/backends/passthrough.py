@@ -37,7 +37,6 @@ class PassBackend(Backend):
         self._services = services
         self.announcement = announcement_of(spec.options)
         self._upstream_tls = upstream_tls_of(spec.options, self._target)
-        self._clock = services.reactor
         says_something_first = self.announcement is not None or self._upstream_tls is not None
         # Where the express lane may go: a plain address, with nothing to be said first.
         self.express_target = (
@@ -58,7 +57,7 @@ class PassBackend(Backend):
             stream.transport.write(header)
         if self._upstream_tls is not None:
             stream = await self._upstream_tls.secure(
-                stream, connection.properties, self._clock, self._timeout_seconds
+                stream, connection.properties, self._services.reactor, seconds
             )
         return stream
 

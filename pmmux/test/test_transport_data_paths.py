@@ -239,6 +239,26 @@ class TransportSemantics:
         self.assertEqual(len(self.read_to_end(theirs)), 30_000_000)
         self.reactor.run_until(lambda: protocol.told[-1] == ("lost", "ConnectionDone"))
 
+    def test_lose_connection_with_an_idle_producer(self: Any) -> None:
+        """One that streams and is not paused is not waited for: HTTP servers leave theirs registered."""
+        protocol = RecordingProtocol()
+        theirs = self.connect_protocol(protocol)
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                """Nothing to pause."""
+
+            def resumeProducing(self) -> None:
+                """Nothing to give."""
+
+            def stopProducing(self) -> None:
+                """Nothing to stop."""
+
+        protocol.transport.registerProducer(Producer(), True)
+        protocol.transport.loseConnection()
+        self.assertEqual(self.read_to_end(theirs), b"")
+        self.reactor.run_until(lambda: protocol.told[-1] == ("lost", "ConnectionDone"))
+
     def test_register_producer_when_it_is_lost(self: Any) -> None:
         protocol = RecordingProtocol()
         self.connect_protocol(protocol)

@@ -41,6 +41,7 @@ class FlowEnd:
 
     @ivar descriptor: -1 once it is closed.
     @ivar pending: octets for this side that the system did not take yet, or a pipe that holds them.
+    @ivar on_first_octet: called when this side has said something; C{None} for nobody, and afterwards.
     @ivar is_bulk: whether this side has proved to send much: its octets are spliced then.
     @ivar read_ended: whether this side's data has ended.
     @ivar blocked: the events that came while the other side's pending octets kept this one from
@@ -54,6 +55,7 @@ class FlowEnd:
         "flow",
         "is_bulk",
         "octets",
+        "on_first_octet",
         "other",
         "pending",
         "read_ended",
@@ -68,6 +70,7 @@ class FlowEnd:
         self.descriptor = sock.fileno()
         self.pending: bytes | Pipe | None = None
         self.is_bulk = False
+        self.on_first_octet: Callable[[], None] | None = None
         self.read_ended = False
         self.blocked = 0
         self.octets = 0
@@ -118,6 +121,9 @@ class FlowEnd:
                 self.end()
                 return
             self.octets += count
+            if self.on_first_octet is not None:
+                self.on_first_octet()
+                self.on_first_octet = None
             try:
                 if count == size:
                     sent = other.sock.send(buffer, _SEND)
@@ -345,6 +351,13 @@ class Flow:
             end.end()
         elif registered:
             end.pump(UNKNOWN)
+
+    def tell_first_octet(self, told: Callable[[], None]) -> None:
+        """Call C{told} when the upstream has said something."""
+        if self.upstream.octets:
+            told()
+        else:
+            self.upstream.on_first_octet = told
 
     def half_closed(self) -> None:
         """One side's data has ended: a shorter time-out counts from now on."""

@@ -39,6 +39,7 @@ class _End:
         self.reset_outcome = reset_outcome
         self.other: _End
         self.octets = 0
+        self.on_first_octet: Callable[[], None] | None = None
         self.read_ended = False
         self.write_ended = False
         self.lost = False
@@ -46,6 +47,9 @@ class _End:
     def dataReceived(self, data: bytes) -> None:
         """Pass octets on."""
         self.octets += len(data)
+        if self.on_first_octet is not None:
+            self.on_first_octet()
+            self.on_first_octet = None
         self.other.transport.write(data)
 
     def readConnectionLost(self) -> None:
@@ -134,6 +138,13 @@ class Relay:
     def close(self, outcome: str) -> None:
         """End it at once, both sides."""
         self.fail(outcome)
+
+    def tell_first_octet(self, told: Callable[[], None]) -> None:
+        """Call C{told} when the upstream has said something."""
+        if self._upstream.octets:
+            told()
+        else:
+            self._upstream.on_first_octet = told
 
     def progress(self) -> int:
         """For the wheel: grows with each octet that comes, or is taken by a slow reader."""

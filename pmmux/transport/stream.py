@@ -254,7 +254,8 @@ class Stream:
         if self._lost or self.disconnecting:
             return
         self.disconnecting = True
-        if not self._written and self._producer is None:
+        # A streaming producer is not waited for, as Twisted's own transports do not.
+        if not self._written and (self._producer is None or self._streaming):
             self._lose(ConnectionDone())
 
     def loseWriteConnection(self) -> None:
