@@ -33,7 +33,7 @@ def _loaded() -> tuple[Registry, Schema]:
 def _default(option: Option) -> str:
     value: Any = option.default
     if value is None or value in ((), ""):
-        return "required" if option.required else "–"
+        return "required" if option.required else "-"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
