@@ -9,6 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from pmmux.clients import ClientLimits
 from pmmux.express import Arrival, ExpressLane
 from pmmux.interfaces import IListener
 from pmmux.model import Address
@@ -23,6 +24,7 @@ class StreamListener:
     Its sockets are open from the beginning; it accepts between L{start} and L{stop}.
 
     @ivar sockets: those it listens on.
+    @ivar clients: who may connect; C{None} for anybody.
     """
 
     log = Logger()
@@ -51,6 +53,7 @@ class StreamListener:
         self._identifiers = identifiers
         self._begin = begin
         self.lane = lane
+        self.clients: ClientLimits | None = None
         self._fixed_address = _fixed_address(sockets)
         self._acceptors = [
             Acceptor(reactor, opened, limit, self._accepted, None if lane is None else lane.poller)
@@ -82,9 +85,13 @@ class StreamListener:
         self.lane = lane
 
     def _accepted(self, accepted: Any, peer: Any) -> None:
-        self._limit.take()
         client = AcceptedClient(accepted, peer, accepted.family, self._fixed_address)
-        arrival = Arrival(accepted, client, self.spec.name, next(self._identifiers), self._seconds())
+        identifier = next(self._identifiers)
+        if self.clients is not None and not self.clients.admit(identifier, self.spec.name, client):
+            accepted.close()
+            return
+        self._limit.take()
+        arrival = Arrival(accepted, client, self.spec.name, identifier, self._seconds())
         if self.lane is not None:
             self.lane.take(arrival)
         else:

@@ -38,7 +38,7 @@ def make_listener(section: SectionValues, faults: FaultList) -> ListenerSpec:
         _check_unix(spec, len(binds), faults)
     elif _PORT not in section.locations:
         faults.add(section.location, "port is missing", "port = a port number, or ? to let the system choose")
-    elif _PORT in section.values and spec.port is None and not spec.listen:
+    elif _PORT in section.values and spec.port is None and not spec.listen and spec.public_port is None:
         faults.add(section.where(_PORT), "a mapping without listening needs a port number")
     return spec
 
