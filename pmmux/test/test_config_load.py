@@ -326,7 +326,7 @@ class ListenerTests(LoadTestCase):
             "bind = unix:/x, ::1": "bind",
             "bind = unix:/x\nprotocol = udp": "protocol",
             "bind = unix:/x\npublic-port = 1": "public-port",
-            "port = ?\nlisten = false\npublic-port = 1": "port",
+            "port = ?\nlisten = false": "port",
             "protocol = tcp": "",
         }.items():
             (fault,) = self.faults(f"[listener x]\n{lines}\n")

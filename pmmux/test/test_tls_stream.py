@@ -235,6 +235,13 @@ class TLSStreamTests(SynchronousTestCase):
         self.stream.write(b"to nobody")
         self.assertEqual(self.closed, [])
 
+    def test_peer_that_does_not_wait_for_our_goodbye(self) -> None:
+        protocol = self.shake()
+        self.lower.deliver(self.peer.end())
+        self.stream.loseWriteConnection()
+        self.lower.lose()
+        self.assertEqual(protocol.told[-1], ("lost", "ConnectionDone"))
+
     def test_forged_record(self) -> None:
         protocol = self.shake()
         self.lower.deliver(self.peer.say(b"good") + b"\x17\x03\x03\x00\x20" + bytes(32))

@@ -13,6 +13,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -131,6 +132,9 @@ class TLSStream:
 
     def connectionLost(self, reason: Failure) -> None:
         """It is gone."""
+        if self._read_ended and self._shut_down and reason.check(ConnectionLost):  # type: ignore[no-untyped-call]
+            # Both directions had ended: it has closed without waiting for our close_notify.
+            reason = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
         self._lost = reason
         self.below.lost = reason
         self._producer = None
