@@ -17,6 +17,7 @@ import pmmux.strategies
 from pmmux.capacity import CAPACITY_OPTIONS
 from pmmux.checks.catalogue import builtin_checks
 from pmmux.checks.interfaces import IHealthCheck
+from pmmux.clients import CLIENT_OPTIONS, LIST_OPTIONS
 from pmmux.control.interfaces import ICommand
 from pmmux.datagrams.options import BACKEND_OPTIONS, LISTENER_OPTIONS
 from pmmux.interfaces import IExtension
@@ -57,7 +58,8 @@ class BuiltinExtension:
         for driver in make_drivers():
             registry.add_nat_driver(driver)
         registry.add_section(NAT_SECTION)
-        registry.add_options("listener", LISTENER_OPTIONS)
+        registry.add_options("listener", (*LISTENER_OPTIONS, *LIST_OPTIONS))
+        registry.add_options("pmmux", CLIENT_OPTIONS)
         registry.add_options("backend", (*BACKEND_OPTIONS, *CAPACITY_OPTIONS, *LIFECYCLE_OPTIONS))
 
 

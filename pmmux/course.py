@@ -152,6 +152,11 @@ class Course:
         try:
             try:
                 await self._negotiate()
+                if self._services.clients is not None:
+                    connection = self.connection
+                    self._services.clients.admit_announced(
+                        connection.identifier, connection.listener, connection.client
+                    )
                 await self._route()
             finally:
                 self._leave_phase()

@@ -52,9 +52,11 @@ class CourseServices:
         @param taken_up: called with the session that takes the place of a course.
         @param finished: called once at the end of each L{pmmux.course.Course} or L{Session}, with its
             outcome.
+        @ivar clients: the L{pmmux.clients.ClientLimits} to be asked after negotiation; C{None} for none.
         @ivar monitor: the L{pmmux.interfaces.IHealthMonitor} that clients' connections are told of.
         """
         self.monitor: Any = Unobserved()
+        self.clients: Any = None
         self.clock = clock
         self.router = router
         self.data_path = data_path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pmmux.checks.interfaces import IHealthCheck
+from pmmux.clients import list_faults
 from pmmux.config.load import load, wanted_extensions
 from pmmux.config.schema import Schema, core_sections
 from pmmux.config.settings import Settings
@@ -79,6 +80,7 @@ def read_settings(
     faults.extend(find_faults(find_section(settings), registry.names(INATDriver)))
     faults += _deferring_faults(settings)
     faults += _check_faults(settings, registry)
+    faults += list_faults(settings)
     if faults:
         raise ConfigurationError(tuple(faults))
     if not settings.listeners:

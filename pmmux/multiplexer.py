@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pmmux import errors
+from pmmux.clients import ClientLimits, is_announced
 from pmmux.connection import Connection
 from pmmux.course import Course
 from pmmux.course_services import CourseServices
@@ -42,6 +43,7 @@ class Multiplexer:
 
     @ivar preview_limit_octets: how much of what a client says may be looked at.
     @ivar courses: the connections that are open, by their identifiers.
+    @ivar clients: who may connect; C{None} for anybody.
     @ivar datagram_services: what datagram listeners share; to be set before L{open}.
     @ivar identifiers: unique among connections and datagram sessions.
     """
@@ -65,6 +67,7 @@ class Multiplexer:
         self.course_services: CourseServices
         self.services_for: Callable[[Any], CourseServices] = lambda spec: self.course_services
         self.listening_options = ListeningOptions()
+        self.clients: ClientLimits | None = None
         self._lane: ExpressLane | None = None
         self._reactor = reactor
         self._data_path = data_path
@@ -90,11 +93,17 @@ class Multiplexer:
         self._lane = None
         if has_lane and not services.negotiates:
             self._lane = ExpressLane(
-                services, self._data_path, self.preview_limit_octets, self._begin, self._wait
+                services,
+                self._data_path,
+                self.preview_limit_octets,
+                # What has waited in the lane goes on with the lane's own time-outs, whatever comes after it.
+                lambda arrival, preview: self._begin(arrival, preview, services),
+                self._wait,
             )
         for listener in self._listeners.values():
             if isinstance(listener, StreamListener):
                 listener.route_by(*self._way(listener.spec))
+                listener.clients = self._clients_for(listener.spec)
 
     def open(self, specs: Sequence[Any], pool: SocketPool | None = None) -> list[ListenError]:
         """
@@ -234,7 +243,7 @@ class Multiplexer:
         except ListenError:
             close_sockets(sockets)
             raise
-        return StreamListener(
+        listener = StreamListener(
             self._reactor,
             spec,
             sockets,
@@ -243,6 +252,13 @@ class Multiplexer:
             self.identifiers,
             *way,
         )
+        listener.clients = self._clients_for(spec)
+        return listener
+
+    def _clients_for(self, spec: Any) -> ClientLimits | None:
+        clients = self.clients
+        # Where a header tells who the client is, the course asks when it has told.
+        return None if clients is None or is_announced(spec) or not clients.are_for(spec.name) else clients
 
     def _way(self, spec: Any) -> tuple[Callable[[Arrival, Preview], None], ExpressLane | None]:
         services = self.services_for(spec)
@@ -305,9 +321,11 @@ class Multiplexer:
             # It has gone already, or there was no descriptor for it.
             arrival.sock.close()
             if arrival.timeout is not None:
-                self.course_services.first_octet_timeouts.cancel(arrival.timeout)
+                (services or self.course_services).first_octet_timeouts.cancel(arrival.timeout)
             self.courses.pop(arrival.identifier, None)
             self._limit.give_back()
+            if self.clients is not None:
+                self.clients.leave(arrival.identifier)
             self._check_empty()
             self.log.info("a connection was lost while it was accepted: {error}", error=str(error))
 
@@ -322,6 +340,8 @@ class Multiplexer:
         """For L{CourseServices}: one connection ended."""
         del self.courses[course.identifier]
         self._limit.give_back()
+        if self.clients is not None:
+            self.clients.leave(course.identifier)
         self._log_finished(course, outcome)
         self._check_empty()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import select
@@ -12,8 +13,9 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
-from pmmux.access import AccessLog
+from pmmux.access import AccessLog, AccessRecord
 from pmmux.checks.interfaces import IHealthCheck
+from pmmux.clients import ClientLimits, is_announced
 from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.control.feed import EventFeed
 from pmmux.control.ring import TraceRing
@@ -121,6 +123,10 @@ class PmmuxService(MultiService):
             math.ceil(option("detect-timeout")) if option("defer-accept") else 0,
             option("tcp-fast-open"),
         )
+        self._datagram_budget = LogBudget(reactor)
+        self._refusal_budget = LogBudget(reactor)
+        self._clients = ClientLimits(reactor, self.reporter, self._log_refused)
+        self._limit_clients()
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
         self.multiplexer.services_for = self._services_for
         self.multiplexer.datagram_services = self._datagram_services()
@@ -129,7 +135,6 @@ class PmmuxService(MultiService):
         self._is_stopping = False
         self.read_again: Callable[[], Settings] | None = None
         self._reloading: DeferredLock = DeferredLock()
-        self._datagram_budget = LogBudget(reactor)
         self._ingress = self.reporter.counter("client.ingress.bytes")
         self._egress = self.reporter.counter("client.egress.bytes")
         self._ended = CountersByLabel(self.reporter, "router.connection.ended", "outcome")
@@ -252,8 +257,14 @@ class PmmuxService(MultiService):
         most = self.settings.globals.get("max-connections")
         self._limit.change(most or connections_for(raise_descriptor_limit()))
 
+    def _limit_clients(self) -> None:
+        self._clients.use(self.settings)
+        if self._clients.is_configured:
+            self.multiplexer.clients = self._clients
+
     def share_anew(self) -> None:
         """Let connections and sessions to come have what the settings now say."""
+        self._limit_clients()
         self.multiplexer.preview_limit_octets = self.settings.globals.get("preview-buffer-limit")
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
         self.multiplexer.datagram_services.change(self._datagram_settings())
@@ -336,7 +347,11 @@ class PmmuxService(MultiService):
             own = negotiator if make is None else make(listener, self.settings, self.wiring)
             if own is not None:
                 chain.append(own)
-        return self.multiplexer.course_services.with_negotiators(chain)
+        services = self.multiplexer.course_services.with_negotiators(chain)
+        if is_announced(listener) and self._clients.are_for(listener.name):
+            services = copy.copy(services)
+            services.clients = self._clients
+        return services
 
     def _datagram_settings(self) -> DatagramSettings:
         option = self.settings.globals.get
@@ -362,6 +377,7 @@ class PmmuxService(MultiService):
         )
         services.failed = lambda member, reason: self.health.connect_failed(member)
         services.answered = self.health.answered
+        services.is_listed_out = self._clients.is_listed_out
         return services
 
     def _start_metrics(self) -> None:
@@ -382,6 +398,10 @@ class PmmuxService(MultiService):
             if attempt.seconds and not attempt.error:
                 duration = self.reporter.duration("backend.connect.duration", backend=attempt.backend)
                 duration.observe(attempt.seconds)
+
+    def _log_refused(self, record: AccessRecord) -> None:
+        if self._refusal_budget.allows():
+            self._access.write(record)
 
     def _log_datagrams(self, session: DatagramSession, outcome: str) -> None:
         if self._datagram_budget.allows():

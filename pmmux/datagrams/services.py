@@ -38,6 +38,7 @@ class DatagramServices:
 
     @ivar own_names: addresses and ports of our own sockets. What comes from there would go round
         for ever.
+    @ivar is_listed_out: whether lists keep a client's host from a listener.
     @ivar failed: told of each backend that could not be reached, and why.
     @ivar answered: told of each backend that answered a session for the first time.
     """
@@ -71,6 +72,7 @@ class DatagramServices:
         self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
         self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
         self.failed: Callable[[Member, str], None] = lambda member, reason: None
+        self.is_listed_out: Callable[[str, str], bool] = lambda listener, host: False
         self.answered: Callable[[Member], None] = lambda member: None
         self.reporter = reporter
         self.total = reporter.counter("router.message.total")

@@ -278,7 +278,7 @@ class SessionTable:
         self._services.idle.add(session)
 
     def _has_room_for(self, host: str, octets: bytes) -> bool:
-        if self._admission.refusal(host, octets):
+        if self._services.is_listed_out(self._listener, host) or self._admission.refusal(host, octets):
             self._drop(errors.OUTCOME_LIMIT_REACHED)
             return False
         if len(self.sessions) >= self._limits.most:

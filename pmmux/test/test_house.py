@@ -57,6 +57,8 @@ FLOORS: dict[str, int] = {
     "tls": 3,
     "candidates": 4,
     "clients": 4,
+    "networks": 2,
+    "sites": 2,
     "datagrams": 4,
     "health": 4,
     "plugins": 4,

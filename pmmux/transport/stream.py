@@ -26,6 +26,9 @@ from pmmux.transport.poller import (
 )
 
 READS_PER_TURN = 4
+# Plain numbers: an enumeration is converted at each call.
+_RECEIVE = int(socket.MSG_DONTWAIT)
+_SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 # A producer is paused while more than this is waiting to be written.
 WRITE_HIGH_OCTETS = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -152,7 +155,7 @@ class Stream:
             if self._paused or self._lost or self.disconnecting:
                 return
             try:
-                count = self.sock.recv_into(buffer.octets, 0, socket.MSG_DONTWAIT)
+                count = self.sock.recv_into(buffer.octets, 0, _RECEIVE)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -180,7 +183,7 @@ class Stream:
             return
         if not self._written:
             try:
-                sent = self.sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = self.sock.send(data, _SEND)
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -212,7 +215,7 @@ class Stream:
     def _flush(self) -> None:
         data = self._written[0] if len(self._written) == 1 else b"".join(self._written)
         try:
-            sent = self.sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sent = self.sock.send(data, _SEND)
         except BlockingIOError:
             return
         except OSError as error:
