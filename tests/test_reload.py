@@ -129,7 +129,9 @@ class ListenerTests(ReloadCase):
         """The listening sockets it has."""
         table = Path(f"/proc/{started.pid}/net/tcp").read_text().splitlines()[1:]
         listening = {fields[9] for fields in map(str.split, table) if fields[3] == "0A"}
-        links = {str(path.readlink()) for path in Path(f"/proc/{started.pid}/fd").iterdir() if path.is_symlink()}
+        links = {
+            str(path.readlink()) for path in Path(f"/proc/{started.pid}/fd").iterdir() if path.is_symlink()
+        }
         return listening & {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
 
     def test_a_unix_socket_is_handed_over(self) -> None:
@@ -202,7 +204,9 @@ class WrongFileTests(ReloadCase):
         ports = all_answer_with(self, ("one", "two"))
         taken, free = self.listen().getsockname()[1], free_port()
         started = self.start(config(backend("one", ports["one"])), may_trouble=True)
-        listeners = f"[listener a]\nbind = 127.0.0.1\nport = {free}\n[listener b]\nbind = 127.0.0.1\nport = {taken}\n"
+        listeners = (
+            f"[listener a]\nbind = 127.0.0.1\nport = {free}\n[listener b]\nbind = 127.0.0.1\nport = {taken}\n"
+        )
         self.reload(started, config(backend("two", ports["two"]), listeners), REFUSED)
         self.assertIn("listener b: cannot listen", self.messages(started))
         self.assertFalse(accepts(free))

@@ -50,8 +50,22 @@ class Activated(Pmmux):
         self._events: list[dict[str, Any]] = []
         self._log_position = 0
         given = [each.fileno() for each in sockets.values()]
-        launch = [sys.executable, "-c", LAUNCHER, ",".join(map(str, given)), ":".join(sockets) if named else ""]
-        command = [twistd(), "-n", "--pidfile=", "pmmux", "--config", str(self.config_path), "--log-format=json"]
+        launch = [
+            sys.executable,
+            "-c",
+            LAUNCHER,
+            ",".join(map(str, given)),
+            ":".join(sockets) if named else "",
+        ]
+        command = [
+            twistd(),
+            "-n",
+            "--pidfile=",
+            "pmmux",
+            "--config",
+            str(self.config_path),
+            "--log-format=json",
+        ]
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*launch, *command],
@@ -147,7 +161,11 @@ class NotifyTests(ManagerCase):
         started.send_signal(signal.SIGCONT)
 
     def test_a_watchdog_that_is_for_another(self) -> None:
-        environment = {"NOTIFY_SOCKET": self.listen_for_messages(), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+        environment = {
+            "NOTIFY_SOCKET": self.listen_for_messages(),
+            "WATCHDOG_USEC": "100000",
+            "WATCHDOG_PID": "1",
+        }
         self.start(one_upstream(self.up), environment=environment)
         self.hear("READY=1")
         self.messages.settimeout(0.4)
@@ -239,7 +257,9 @@ class UnitTests(PmmuxCase):
         super().setUp()
         text = UNIT.read_text().replace("/usr/bin/twistd", twistd())
         self.unit = self.directory / "pmmux.service"
-        self.unit.write_text("\n".join(line for line in text.split("\n") if not line.startswith("Documentation=")))
+        self.unit.write_text(
+            "\n".join(line for line in text.split("\n") if not line.startswith("Documentation="))
+        )
 
     def test_it_is_right(self) -> None:
         self.assertEqual(self.run_command(["systemd-analyze", "verify", str(self.unit)]).strip(), "")
