@@ -152,11 +152,7 @@ class Course:
         try:
             try:
                 await self._negotiate()
-                if self._services.clients is not None:
-                    connection = self.connection
-                    self._services.clients.admit_announced(
-                        connection.identifier, connection.listener, connection.client
-                    )
+                self._services.admit(self.connection)
                 await self._route()
             finally:
                 self._leave_phase()

@@ -8,7 +8,9 @@ from typing import Any
 
 from attrs import frozen
 
+from pmmux.connection import Connection
 from pmmux.inspection import ProbeCatalogue
+from pmmux.model import SectionValues
 from pmmux.router import Router
 from pmmux.session import Session
 from pmmux.transport.relaying import RelayLimits
@@ -30,6 +32,18 @@ class CourseSettings:
     selection_seconds: float
     connect_retries: int
     limits: RelayLimits
+
+    @classmethod
+    def of(cls, options: SectionValues) -> CourseSettings:
+        """@param options: those of C{[pmmux]}."""
+        option = options.get
+        return cls(
+            negotiation_seconds=option("negotiation-timeout"),
+            detect_seconds=option("detect-timeout"),
+            selection_seconds=option("selection-timeout"),
+            connect_retries=option("connect-retries"),
+            limits=RelayLimits(option("idle-timeout"), option("half-closed-timeout")),
+        )
 
 
 class CourseServices:
@@ -92,6 +106,15 @@ class CourseServices:
         other = copy.copy(self)
         other._take_negotiators(negotiators)
         return other
+
+    def admit(self, connection: Connection) -> None:
+        """
+        Negotiation is over: who the client is, is known.
+
+        @raises RouteError: it may not be.
+        """
+        if self.clients is not None:
+            self.clients.admit_announced(connection.identifier, connection.listener, connection.client)
 
     def must_hear_first(self) -> bool:
         """

@@ -267,7 +267,7 @@ class PmmuxService(MultiService):
         self._limit_clients()
         self.multiplexer.preview_limit_octets = self.settings.globals.get("preview-buffer-limit")
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
-        self.multiplexer.datagram_services.change(self._datagram_settings())
+        self.multiplexer.datagram_services.change(DatagramSettings.of(self.settings.globals))
 
     async def _stop(self) -> None:
         self._is_stopping = True
@@ -313,14 +313,6 @@ class PmmuxService(MultiService):
         )
 
     def _course_services(self) -> CourseServices:
-        option = self.settings.globals.get
-        settings = CourseSettings(
-            negotiation_seconds=option("negotiation-timeout"),
-            detect_seconds=option("detect-timeout"),
-            selection_seconds=option("selection-timeout"),
-            connect_retries=option("connect-retries"),
-            limits=RelayLimits(option("idle-timeout"), option("half-closed-timeout")),
-        )
         shared = [each for each in self._negotiators() if not hasattr(each, "for_listener")]
         services = CourseServices(
             self._reactor,
@@ -328,7 +320,7 @@ class PmmuxService(MultiService):
             self.data_path,
             shared,
             ProbeCatalogue(self.registry.probes("tcp")),
-            settings,
+            CourseSettings.of(self.settings.globals),
             self.reporter,
             self.multiplexer.taken_up,
             self.multiplexer.finished,
@@ -353,24 +345,13 @@ class PmmuxService(MultiService):
             services.clients = self._clients
         return services
 
-    def _datagram_settings(self) -> DatagramSettings:
-        option = self.settings.globals.get
-        return DatagramSettings(
-            detect_seconds=option("detect-timeout"),
-            selection_seconds=option("selection-timeout"),
-            idle_seconds=option("udp-idle-timeout"),
-            connect_retries=option("connect-retries"),
-            most=option("max-udp-sessions"),
-            preview_octets=option("preview-buffer-limit"),
-        )
-
     def _datagram_services(self) -> DatagramServices:
         services = DatagramServices(
             self._reactor,
             self.router,
             self.wiring.datagrams,
             ProbeCatalogue(self.registry.probes("udp")),
-            self._datagram_settings(),
+            DatagramSettings.of(self.settings.globals),
             self.reporter,
             self.multiplexer.identifiers,
             self._log_datagrams,

@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 
-from tests.support.case import PmmuxCase, read_all, read_exactly
+from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, read_all, read_exactly
 from tests.support.load import Load, Server, ask
 from tests.support.peers import Peer, all_answer_with, echo
 from tests.support.process import Pmmux
@@ -213,8 +213,14 @@ class WrongFileTests(ReloadCase):
         self.assertEqual(self.name(started.port), "one")
 
 
-class UnderLoadTests(ReloadCase):
-    def test_two_hundred_reloads(self) -> None:
+class UnderLoad:
+    """
+    @cvar reloads: how many.
+    """
+
+    reloads: int
+
+    def test_nobody_is_dropped(self) -> None:
         servers = [Server(self, name) for name in ("a", "b", "c")]
         port, other = free_port(), free_port()
 
@@ -236,11 +242,19 @@ class UnderLoadTests(ReloadCase):
         started = self.start(version(1))
         self.assertIn(ask(port), ("a", "b", "c"))
         load = Load(self, port)
-        for number in range(2, 202):
+        for number in range(2, self.reloads + 2):
             self.reload(started, version(number))
         load.go_on(20)
         load.stop()
         self.assertEqual(load.failures, [])
-        self.assertEqual(count(started, RELOADED), 200)
-        self.assertGreater(load.total, 500)
+        self.assertEqual(count(started, RELOADED), self.reloads)
+        self.assertGreater(load.total, 2 * self.reloads)
         self.assertEqual({event["outcome"] for event in started.finished()}, {"closed"})
+
+
+class FastUnderLoadTests(UnderLoad, OnFastPath, ReloadCase):
+    reloads = 200
+
+
+class PortableUnderLoadTests(UnderLoad, OnPortablePath, ReloadCase):
+    reloads = 40

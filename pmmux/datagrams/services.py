@@ -11,6 +11,7 @@ from pmmux.datagrams.idle import IdleQueue
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IDatagramBackend
 from pmmux.members import Member
+from pmmux.model import SectionValues
 from pmmux.router import Router
 from pmmux.transport.datagram import DatagramPath
 from pmmux.transport.timeouts import TimeoutQueue
@@ -30,6 +31,19 @@ class DatagramSettings:
     connect_retries: int
     most: int
     preview_octets: int
+
+    @classmethod
+    def of(cls, options: SectionValues) -> DatagramSettings:
+        """@param options: those of C{[pmmux]}."""
+        option = options.get
+        return cls(
+            detect_seconds=option("detect-timeout"),
+            selection_seconds=option("selection-timeout"),
+            idle_seconds=option("udp-idle-timeout"),
+            connect_retries=option("connect-retries"),
+            most=option("max-udp-sessions"),
+            preview_octets=option("preview-buffer-limit"),
+        )
 
 
 class DatagramServices:

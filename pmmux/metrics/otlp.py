@@ -100,7 +100,7 @@ def _add_metric(scope: Any, metric: Metric) -> Any:
     return added.gauge
 
 
-def _point(sample: Sample, times: Mapping[str, int]) -> Any:
+def _point(sample: Sample, times: Mapping[str, Any]) -> Any:
     attributes = _attributes(sample.labels)
     value = sample.value
     if isinstance(value, Distribution):
