@@ -27,9 +27,10 @@ _LISTENER = "[listener tried]\nbind = 127.0.0.1\nport = ?\n"
 _BACKEND = "[backend {name}]\nprotocol = pass\ntarget = 127.0.0.1:9\n"
 _BACKEND_NAMED = re.compile(r"^backend = (\S+)$", re.MULTILINE)
 _VARIABLE = re.compile(r"\{\{env:(\w+)\}\}")
-# Where pages keep certificates.
+# Where pages keep certificates, and lists of addresses.
 _FILES = "/etc/pmmux/"
 _FILE = re.compile(_FILES + r"([\w.-]+\.pem)")
+_LIST = re.compile(r"-file = " + _FILES + r"([\w-]+)$", re.MULTILINE)
 _SECRET = "a secret that is long enough"
 
 
@@ -176,6 +177,8 @@ class ConfigurationBlockTests(PmmuxCase):
         certificate = self.make_certificate()
         for name in {name for block in found for name in _FILE.findall(block.text)}:
             (self.directory / name).write_bytes(certificate)
+        for name in {name for block in found for name in _LIST.findall(block.text)}:
+            (self.directory / name).write_text("192.0.2.1\n")
         wrong = [said for number, block in enumerate(found) if (said := self.check_block(number, block))]
         self.assertEqual(wrong, [], "\n".join(wrong))
 

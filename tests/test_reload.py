@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, read_all, read_exactly
 from tests.support.load import Load, Server, ask
 from tests.support.peers import Peer, all_answer_with, echo
-from tests.support.process import Pmmux
+from tests.support.process import Pmmux, descriptors
 from tests.support.waiting import accepts, free_port, wait_for
 
 RELOADED = "the configuration was reloaded"
@@ -241,6 +241,7 @@ class UnderLoad:
 
         started = self.start(version(1))
         self.assertIn(ask(port), ("a", "b", "c"))
+        before = descriptors(started.pid)["socket"]
         load = Load(self, port)
         for number in range(2, self.reloads + 2):
             self.reload(started, version(number))
@@ -250,6 +251,8 @@ class UnderLoad:
         self.assertEqual(count(started, RELOADED), self.reloads)
         self.assertGreater(load.total, 2 * self.reloads)
         self.assertEqual({event["outcome"] for event in started.finished()}, {"closed"})
+        # The last version is as the first one was, and nothing of those between is left.
+        self.wait_closed(started, before)
 
 
 class FastUnderLoadTests(UnderLoad, OnFastPath, ReloadCase):
@@ -257,4 +260,4 @@ class FastUnderLoadTests(UnderLoad, OnFastPath, ReloadCase):
 
 
 class PortableUnderLoadTests(UnderLoad, OnPortablePath, ReloadCase):
-    reloads = 40
+    reloads = 20
