@@ -89,7 +89,9 @@ def main() -> None:
     ports = [serve() for _ in range(SERVERS)]
     for name, check in KINDS.items():
         share, started = measure(check, backends, seconds, ports)
-        print(f"{backends} backends, {name}: {share:.1%} of one core ({started:.1f} s until then)", flush=True)
+        print(
+            f"{backends} backends, {name}: {share:.1%} of one core ({started:.1f} s until then)", flush=True
+        )
 
 
 if __name__ == "__main__":

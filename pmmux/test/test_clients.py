@@ -32,7 +32,8 @@ def make_settings(options: dict[str, Any], listener: dict[str, Any] | None = Non
 
 class NetworkTests(SynchronousTestCase):
     @given(
-        st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)), max_size=5), st.integers(0, 2**32 - 1)
+        st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)), max_size=5),
+        st.integers(0, 2**32 - 1),
     )
     def test_as_the_networks_themselves(self, written: list[tuple[int, int]], number: int) -> None:
         networks = [

@@ -1,4 +1,4 @@
-"""Backends that come and go: drains end by themselves, or when their time is up; and what a reload compares."""
+"""Tests for L{pmmux.lifecycle}: what may be done to backends, listeners and checks while all is running."""
 
 from __future__ import annotations
 
