@@ -269,6 +269,7 @@ class IHealthMonitor(Interface):
     """
 
     is_observing = Attribute("Whether the four methods that take a member are of any use.")
+    left_out = Attribute("Set by the service: to be called with each member that becomes unhealthy.")
 
     def start() -> None:
         """Check from now on."""
@@ -278,6 +279,18 @@ class IHealthMonitor(Interface):
 
     def status(name: str) -> Status:
         """@return: L{pmmux.model.Status} of the backend C{name}."""
+
+    def sections() -> Any:
+        """@return: the C{health-check} sections in force, as L{pmmux.model.SectionValues}."""
+
+    def use(sections: Any) -> None:
+        """Check by C{sections} from now on, and by no others; what is the same goes on."""
+
+    def add_check(section: Any) -> None:
+        """Check by C{section} too; in the place of the one of its name."""
+
+    def remove_check(name: str) -> None:
+        """Check by the section C{name} no more. @raises KeyError: there is none."""
 
     def connect_failed(member: Any) -> None:
         """A client's connection to C{member} could not be made."""

@@ -197,6 +197,18 @@ class SteeringTests(ControlCase):
         logged = {event["connection_id"]: event["outcome"] for event in started.finished()}
         self.assertEqual(logged, {route["id"]: route["outcome"] for route in routes.values()})
 
+    def test_one_connection_is_explained(self) -> None:
+        """While it is open, and afterwards: as it was recorded when it was decided."""
+        started = self.start(self.configure())
+        client = self.talk(started)
+        said = self.ctl("explain", "--id", "1")
+        self.assertIn("candidate up: match", said)
+        client.close()
+        started.wait_finished(1)
+        told = json.loads(self.ctl("explain", "--id", "1", "--json"))
+        self.assertEqual((told["id"], told["backend"]), (1, "up"))
+        self.assertIn("no connection 7", self.ctl("explain", "--id", "7", status=exits.REFUSED))
+
     def test_sessions_are_seen_and_killed(self) -> None:
         started = self.start(self.configure())
         talking = self.talk(started)

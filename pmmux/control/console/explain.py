@@ -11,7 +11,9 @@ from pmmux.config.settings import Settings
 from pmmux.config.values import address as read_address
 from pmmux.config.values import port as read_port
 from pmmux.control import exits
+from pmmux.control.commands import routes
 from pmmux.control.console.command import ConsoleCommand, add_config_argument, add_json_argument, load_config
+from pmmux.control.console.online import add_connection_arguments, ask
 from pmmux.control.tables import cell, table
 from pmmux.explain.capture import EXTRA, CaptureError, read_capture
 from pmmux.explain.explaining import UnknownListenerError, explain
@@ -48,6 +50,9 @@ _CANDIDATE_COLUMNS = (
 )
 
 
+(_SHOW_ROUTE,) = (command for command in routes.commands if command.name == "trace.show")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the client says, who it is, and how to answer."""
     add_config_argument(parser)
@@ -59,10 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     said.add_argument("--http", metavar="REQUEST", help="an HTTP request: 'GET /x', or just the path")
     said.add_argument("--silent", action="store_true", help="a client that says nothing")
     said.add_argument(
+        "--id", type=int, metavar="NUMBER", help="a connection of a running pmmux, open or one of the last"
+    )
+    said.add_argument(
         "--pcap",
         metavar="FILE",
         help=f"every flow of a pcap or pcapng capture (extra: {EXTRA}); - to read it",
     )
+    add_connection_arguments(parser)
     parser.add_argument(
         "--alpn", metavar="PROTOCOLS", help="with --sni: application protocols offered, with commas"
     )
@@ -87,6 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
     if fault:
         print(f"pmmuxctl explain: {fault}", file=sys.stderr)
         return exits.USAGE
+    if arguments.id is not None:
+        # What was recorded as it was decided: nothing is played again.
+        return ask(_SHOW_ROUTE, {"id": arguments.id}, arguments)
     settings, registry = load_config(arguments.config)
     stage = Stage(settings, registry)
     try:
