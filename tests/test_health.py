@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase
+from tests.support.case import reset as reset_now
 from tests.support.load import Failure, Load, Server, ask
 from tests.support.process import Pmmux, clean_environment
 from tests.support.waiting import wait_for
@@ -196,18 +197,19 @@ class PassiveTests(HealthCase):
         resetting = self.listen()
         port = resetting.getsockname()[1]
 
-        def reset() -> None:
+        def serve() -> None:
             while True:
                 try:
                     client, _ = resetting.accept()
                 except OSError:
                     return
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                client.close()
+                # When the request is there: before, it would be a connection that cannot be made.
+                client.recv(1)
+                reset_now(client)
 
         resetting.settimeout(None)
         self.addCleanup(resetting.shutdown, socket.SHUT_RDWR)
-        threading.Thread(target=reset, daemon=True).start()
+        threading.Thread(target=serve, daemon=True).start()
         server = Server(self, "b")
         config = self.config([server], "protocol = pass\ntype = none\nobserve = 2\nejection-time = 60s")
         first = f"[backend a]\nprotocol = pass\ntarget = 127.0.0.1:{port}\n[backend b]"

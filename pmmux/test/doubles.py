@@ -144,6 +144,7 @@ class FakeRelay:
     A relay that relays nothing.
 
     @ivar finish: call it with an outcome to end the relay.
+    @ivar answer: call it when the upstream is to have said something.
     """
 
     octets_from_client = 0
@@ -155,6 +156,11 @@ class FakeRelay:
         self.limits = limits
         self.finish = finished
         self.closed_with: list[str] = []
+        self.answer: Callable[[], None] = lambda: None
+
+    def tell_first_octet(self, told: Callable[[], None]) -> None:
+        """Remember it: call C{answer} when the upstream is to have said something."""
+        self.answer = told
 
     def close(self, outcome: str) -> None:
         """Remember it, and be finished."""
