@@ -134,7 +134,10 @@ def makeService(options: Options) -> PmmuxService:
         PmmuxService.log.warn("the service manager opened {place}, and no listener wants it", place=place)
     pool.close()
     service.control.give_to(parent.get("uid"), parent.get("gid"))
-    reactor.callWhenRunning(_act_on_signals, reactor, service)
+    # Now, for a signal that comes before the reactor runs, and again when it has set its own.
+    stopping: list[bool] = []
+    _act_on_signals(reactor, service, stopping)
+    reactor.callWhenRunning(_act_on_signals, reactor, service, stopping)
     return service
 
 
@@ -180,8 +183,8 @@ def _fail(*faults: object) -> Any:
     raise SystemExit(1)
 
 
-def _act_on_signals(reactor: Any, service: PmmuxService) -> None:
-    _stop_on_signals(reactor, service)
+def _act_on_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) -> None:
+    _stop_on_signals(reactor, service, stopping)
 
     def reload(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(reload_now)
@@ -199,7 +202,7 @@ def _forget_refusal(failure: Any) -> None:
         PmmuxService.log.failure("reloading failed", failure)
 
 
-def _stop_on_signals(reactor: Any, service: PmmuxService) -> None:
+def _stop_on_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) -> None:
     # The reactor's own handlers make twistd end by the signal it got; a clean stop is status 0.
     def stop(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop_or_hurry)
@@ -211,6 +214,5 @@ def _stop_on_signals(reactor: Any, service: PmmuxService) -> None:
             stopping.append(True)
             reactor.stop()
 
-    stopping: list[bool] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
