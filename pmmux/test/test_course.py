@@ -146,6 +146,9 @@ class RoutedTests(CourseCase):
         self.assertEqual((trace.outcome, trace.chosen), ("routed", "web"))
         self.assertEqual([(a.backend, a.seconds, a.error) for a in trace.attempts], [("web", 0.5, "")])
         self.assertEqual(self.router.member("web").active, 1)
+        self.clock.advance(0.25)
+        relay.answer()
+        self.assertEqual(self.router.member("web").first_octet.read().sum_seconds, 0.25)
         relay.octets_from_client, relay.octets_from_upstream = 5, 9
         relay.finish(errors.OUTCOME_CLOSED)
         self.assertEqual((self.outcomes, self.finished), ([errors.OUTCOME_CLOSED], [session]))
