@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+JOBS ?= 4
 
 .PHONY: run test lint bench docs clean
 
@@ -8,9 +9,9 @@ BIN = $(VENV)/bin
 run: $(VENV)/installed
 	$(BIN)/twistd -n pmmux --config examples/demo.ini
 
-# Install what the tests need and run all of them.
+# Install what the tests need and run all of them; most of their time is waiting, so several at once.
 test: $(VENV)/installed-for-tests
-	$(BIN)/trial pmmux tests bench
+	$(BIN)/trial --jobs=$(JOBS) pmmux tests bench
 
 lint: $(VENV)/installed-for-lint
 	$(BIN)/ruff check .

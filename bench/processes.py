@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -106,7 +107,8 @@ class Nursery:
     directory: Path
     _children: list[Child] = field(factory=list, init=False)
     _started: int = field(default=0, init=False)
-    _next_port: int = field(default=FIRST_PORT, init=False)
+    # Several benches, and their tests, may run at once.
+    _next_port: int = field(factory=lambda: random.randrange(FIRST_PORT, LAST_PORT), init=False)
 
     def spawn(self, name: str, argv: Sequence[str], core: int) -> Child:
         """
