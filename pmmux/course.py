@@ -322,9 +322,7 @@ class Course:
             connection.trace,
         )
         services.taken_up(session)
-        session.begin(
-            services.data_path.relay(connection.stream, upstream, services.settings.limits, session.finish)
-        )
+        services.data_path.relay(connection.stream, upstream, services.settings.limits, session)
 
     def _take_up(self, member: Member) -> None:
         self.member = member

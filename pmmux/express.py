@@ -27,16 +27,13 @@ _RECEIVE = int(socket.MSG_DONTWAIT)
 class ExpressTrace:
     """What a L{RouteTrace} of the lane can be made from, when somebody asks."""
 
-    __slots__ = ("chosen", "octets", "refused", "strategy", "target")
+    __slots__ = ("chosen", "octets", "refused", "strategy")
 
-    def __init__(
-        self, strategy: str, refused: tuple[Member, ...], chosen: Member, octets: int, target: str
-    ) -> None:
+    def __init__(self, strategy: str, refused: tuple[Member, ...], chosen: Member, octets: int) -> None:
         self.strategy = strategy
         self.refused = refused
         self.chosen = chosen
         self.octets = octets
-        self.target = target
 
     def expand(self) -> RouteTrace:
         """The trace as any other."""
@@ -44,7 +41,7 @@ class ExpressTrace:
         steps.append(Step(self.chosen.name, "match", "", self.octets))
         return RouteTrace(
             steps=steps,
-            attempts=[Attempt(self.chosen.name, self.target)],
+            attempts=[Attempt(self.chosen.name, self.chosen.backend.target)],
             strategy=self.strategy,
             chosen=self.chosen.name,
             outcome="routed",
@@ -208,7 +205,7 @@ class ExpressLane:
             detected,
             properties.get("tls.sni", "") if detected == "tls" else "",
             properties.get("http.host", "") if detected == "http" else "",
-            ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets), backend.target),
+            ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets)),
         )
         if services.monitor.is_observing:
             services.monitor.connected(member)
@@ -217,9 +214,5 @@ class ExpressLane:
         services.routed.add()
         services.selection_duration.observe(services.clock.seconds() - arrival.opened_at)
         services.taken_up(session)
-        session.begin(
-            self._data_path.relay_now(
-                arrival.sock, arrival.is_registered, upstream, octets, sent, session.finish
-            )
-        )
+        self._data_path.relay_now(arrival.sock, arrival.is_registered, upstream, octets, sent, session)
         return True

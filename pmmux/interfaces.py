@@ -8,7 +8,7 @@ block, and may be called any number of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -359,7 +359,7 @@ class IDataPath(Interface):
         @raises pmmux.errors.UpstreamError: refused, unreachable, or not within the time-out.
         """
 
-    def relay(client: Any, upstream: Any, limits: Any, finished: Any) -> Any:
+    def relay(client: Any, upstream: Any, limits: Any, owner: Any) -> Any:
         """
         Move octets both ways until both sides ended, beginning with the client's preview.
 
@@ -369,7 +369,7 @@ class IDataPath(Interface):
         @param client: the L{pmmux.preview.PreviewTransport} to be released.
         @param upstream: from L{connect}.
         @param limits: L{pmmux.transport.relaying.RelayLimits}
-        @param finished: called once with the outcome's slug when both sides are closed.
+        @param owner: an L{IRelayOwner}; told of it from before the first octet to the end.
         @return: an L{IRelay}
         """
 
@@ -380,11 +380,21 @@ class IRelay(Interface):
     octets_from_client = Attribute("Octets taken from the client so far, the preview included.")
     octets_from_upstream = Attribute("Octets taken from the upstream so far.")
 
-    def tell_first_octet(told: Callable[[], None]) -> None:
-        """Call C{told} once when the upstream has said something; at once where it has."""
-
     def close(outcome: str) -> None:
-        """End it at once, both sides; C{finished} is called with C{outcome}."""
+        """End it at once, both sides; its owner is told C{outcome}."""
+
+
+class IRelayOwner(Interface):
+    """Whom a relay tells what becomes of it: one object, for there is one for each idle connection."""
+
+    def begin(relay: Any) -> None:
+        """The octets are about to flow through C{relay}, an L{IRelay}."""
+
+    def hear_upstream() -> None:
+        """The upstream's first octet is there."""
+
+    def finish(outcome: str) -> None:
+        """Both sides are closed; called once, with the outcome's slug."""
 
 
 class INATDriver(Interface):

@@ -85,7 +85,7 @@ class StreamListener:
         self.lane = lane
 
     def _accepted(self, accepted: Any, peer: Any) -> None:
-        client = AcceptedClient(accepted, peer, accepted.family, self._fixed_address)
+        client = AcceptedClient(accepted, peer, self._fixed_address)
         identifier = next(self._identifiers)
         if self.clients is not None and not self.clients.admit(identifier, self.spec.name, client):
             accepted.close()

@@ -152,7 +152,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if self.family == "ipv6" else f"{self.host}:{self.port}"
 
 
-@define(slots=True, unsafe_hash=True)
+@define(slots=True, unsafe_hash=True, weakref_slot=False)
 class Client:
     """
     Who is connected to what.

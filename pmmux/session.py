@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from zope.interface import implementer
+
 from pmmux.access import AccessRecord
 from pmmux.errors import OUTCOME_CLOSED, OUTCOME_RESET_BY_UPSTREAM
+from pmmux.interfaces import IRelayOwner
 from pmmux.members import Member
 from pmmux.metrics.catalogue import BACKEND_FIRST_OCTET_DURATION
 from pmmux.model import Client
 
 
+@implementer(IRelayOwner)
 class Session:
     """
     One connection that is being relayed.
@@ -28,6 +32,7 @@ class Session:
     """
 
     __slots__ = (
+        "_began_at",
         "client",
         "detected",
         "host",
@@ -68,6 +73,7 @@ class Session:
         self.host = host
         self.trace = trace
         self.relay: Any = None
+        self._began_at = 0.0
 
     @property
     def octets_from_client(self) -> int:
@@ -82,16 +88,16 @@ class Session:
     def begin(self, relay: Any) -> None:
         """The octets flow."""
         self.relay = relay
-        seconds = self.services.clock.seconds
-        began_at = seconds()
-        relay.tell_first_octet(lambda: self._observe_first_octet(seconds() - began_at))
+        self._began_at = self.services.clock.seconds()
 
-    def _observe_first_octet(self, seconds: float) -> None:
+    def hear_upstream(self) -> None:
+        """It has answered for the first time."""
         member = self.member
+        services = self.services
         if member.first_octet is None:
-            reporter = self.services.reporter
-            member.first_octet = reporter.duration(BACKEND_FIRST_OCTET_DURATION, backend=member.name)
-        member.first_octet.observe(seconds)
+            member.first_octet = services.reporter.duration(BACKEND_FIRST_OCTET_DURATION, backend=member.name)
+        member.first_octet.observe(services.clock.seconds() - self._began_at)
+        self._began_at = 0.0
 
     def close(self, outcome: str) -> None:
         """End it at once."""

@@ -33,6 +33,7 @@ from pmmux.interfaces import (
     INegotiator,
     IProtocolBackend,
     IRelay,
+    IRelayOwner,
     IRoutingStrategy,
 )
 from pmmux.matching import compile_condition, standard_options
@@ -143,29 +144,50 @@ class FakeRelay:
     """
     A relay that relays nothing.
 
-    @ivar finish: call it with an outcome to end the relay.
-    @ivar answer: call it when the upstream is to have said something.
+    @ivar owner: tell it when the upstream is to have said something, or the relay is to end.
     """
 
     octets_from_client = 0
     octets_from_upstream = 0
 
-    def __init__(self, client: Any, upstream: Any, limits: Any, finished: Callable[[str], None]) -> None:
+    def __init__(self, client: Any, upstream: Any, limits: Any, owner: Any) -> None:
         self.client = client
         self.upstream = upstream
         self.limits = limits
-        self.finish = finished
+        self.owner = owner
         self.closed_with: list[str] = []
-        self.answer: Callable[[], None] = lambda: None
-
-    def tell_first_octet(self, told: Callable[[], None]) -> None:
-        """Remember it: call C{answer} when the upstream is to have said something."""
-        self.answer = told
+        owner.begin(self)
 
     def close(self, outcome: str) -> None:
         """Remember it, and be finished."""
         self.closed_with.append(outcome)
-        self.finish(outcome)
+        self.owner.finish(outcome)
+
+
+@implementer(IRelayOwner)
+class FakeRelayOwner:
+    """
+    Remembers what a relay tells.
+
+    @ivar heard: how often the upstream's first octet was told of.
+    """
+
+    def __init__(self) -> None:
+        self.relay: Any = None
+        self.heard = 0
+        self.outcomes: list[str] = []
+
+    def begin(self, relay: Any) -> None:
+        """Remember it."""
+        self.relay = relay
+
+    def hear_upstream(self) -> None:
+        """Count."""
+        self.heard += 1
+
+    def finish(self, outcome: str) -> None:
+        """Remember it."""
+        self.outcomes.append(outcome)
 
 
 @implementer(IDataPath)
@@ -197,9 +219,9 @@ class FakeDataPath:
         self.timeouts_seconds.append(timeout_seconds)
         return await waiting
 
-    def relay(self, client: Any, upstream: Any, limits: Any, finished: Callable[[str], None]) -> FakeRelay:
+    def relay(self, client: Any, upstream: Any, limits: Any, owner: Any) -> FakeRelay:
         """Make a fake one."""
-        relay = FakeRelay(client, upstream, limits, finished)
+        relay = FakeRelay(client, upstream, limits, owner)
         self.relays.append(relay)
         return relay
 

@@ -247,7 +247,7 @@ class TraceTests(CommandCase):
 
     def test_one_of_the_express_lane(self) -> None:
         refused, chosen = make_member("ssh"), make_member("web")
-        trace = ExpressTrace("first-available", [refused], chosen, 18, "127.0.0.1:80")
+        trace = ExpressTrace("first-available", [refused], chosen, 18)
         self.service.ring.add((make_record(5), trace))
         route = self.ask("trace.show", id=5)["route"]
         self.assertEqual(

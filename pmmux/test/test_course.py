@@ -147,10 +147,10 @@ class RoutedTests(CourseCase):
         self.assertEqual([(a.backend, a.seconds, a.error) for a in trace.attempts], [("web", 0.5, "")])
         self.assertEqual(self.router.member("web").active, 1)
         self.clock.advance(0.25)
-        relay.answer()
+        relay.owner.hear_upstream()
         self.assertEqual(self.router.member("web").first_octet.read().sum_seconds, 0.25)
         relay.octets_from_client, relay.octets_from_upstream = 5, 9
-        relay.finish(errors.OUTCOME_CLOSED)
+        relay.owner.finish(errors.OUTCOME_CLOSED)
         self.assertEqual((self.outcomes, self.finished), ([errors.OUTCOME_CLOSED], [session]))
         self.assertEqual(self.router.member("web").active, 0)
         record = session.record(errors.OUTCOME_CLOSED)

@@ -17,9 +17,9 @@ from pmmux.test.doubles import make_client, make_member
 class ExpressTraceTests(SynchronousTestCase):
     def test_expanded(self) -> None:
         refused, chosen = make_member("a"), make_member("b")
-        trace = ExpressTrace("first-available", [refused], chosen, 7, "192.0.2.1:80").expand()
+        trace = ExpressTrace("first-available", [refused], chosen, 7).expand()
         self.assertEqual(trace.steps, [Step("a", "no match", "", 7), Step("b", "match", "", 7)])
-        self.assertEqual(trace.attempts, [Attempt("b", "192.0.2.1:80")])
+        self.assertEqual(trace.attempts, [Attempt("b", chosen.backend.target)])
         self.assertEqual((trace.strategy, trace.chosen, trace.outcome), ("first-available", "b", "routed"))
 
 

@@ -58,7 +58,7 @@ class SessionTests(SynchronousTestCase):
             RouteTrace(),
         )
         self.router.opened(self.member)
-        session.relay = FakeRelay(None, None, None, session.finish)
+        FakeRelay(None, None, None, session)
         return session
 
     def test_log_line(self) -> None:

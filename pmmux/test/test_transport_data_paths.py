@@ -15,6 +15,7 @@ from pmmux.interfaces import IDataPath, IRelay
 from pmmux.model import Address
 from pmmux.preview import Preview
 from pmmux.test.data_path_case import LIMITS, DataPathCase, fill
+from pmmux.test.doubles import FakeRelayOwner
 from pmmux.test.stream_doubles import HalfCloseableProtocol, RecordingProtocol
 
 
@@ -376,7 +377,8 @@ class RelaySemantics:
 
     def relay(self: Any, *said: bytes) -> None:
         """Relay between C{client} and C{upstream}; the client has said C{said} before."""
-        self.outcomes = []
+        self.owner = FakeRelayOwner()
+        self.outcomes = self.owner.outcomes
         self.stream, self.client = self.make_stream()
         for each in said:
             if each:
@@ -388,7 +390,7 @@ class RelaySemantics:
         upstream = self.result(Deferred.fromCoroutine(self.path.connect(where, 5.0)))
         self.upstream = self.accept(listening)
         self.before_relay()
-        self.subject = self.path.relay(self.stream, upstream, LIMITS, self.outcomes.append)
+        self.subject = self.path.relay(self.stream, upstream, LIMITS, self.owner)
         verifyObject(IRelay, self.subject)
 
     def before_relay(self: Any) -> None:
@@ -413,10 +415,21 @@ class RelaySemantics:
         self.assertEqual((self.subject.octets_from_client, self.subject.octets_from_upstream), (21, 6))
         self.close_both()
 
+    def test_owner_is_told(self: Any) -> None:
+        self.relay(b"question")
+        self.read(self.upstream, 8)
+        self.assertEqual((self.owner.relay, self.owner.heard), (self.subject, 0))
+        for answer in (b"first", b"second"):
+            self.upstream.send(answer)
+            self.read(self.client, len(answer))
+            self.assertEqual(self.owner.heard, 1)
+        self.close_both()
+
     def test_upstream_speaks_first(self: Any) -> None:
         self.before_relay = lambda: self.upstream.send(b"220 welcome")
         self.relay()
         self.assertEqual(self.read(self.client, 11), b"220 welcome")
+        self.assertEqual(self.owner.heard, 1)
         self.close_both()
 
     def test_client_ends_first(self: Any) -> None:

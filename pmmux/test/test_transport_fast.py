@@ -12,6 +12,7 @@ from pmmux import errors
 from pmmux.errors import UpstreamError
 from pmmux.model import Address
 from pmmux.test.data_path_case import LIMITS, DataPathCase, fill
+from pmmux.test.doubles import FakeRelayOwner
 from pmmux.test.stream_doubles import HalfCloseableProtocol
 from pmmux.transport.fast import FastDataPath
 from pmmux.transport.flow import Flow
@@ -75,13 +76,14 @@ class ConnectNowTests(DataPathCase):
 class RelayNowTests(DataPathCase):
     def setUp(self) -> None:
         super().setUp()
-        self.outcomes: list[str] = []
+        self.owner = FakeRelayOwner()
+        self.outcomes = self.owner.outcomes
 
     def test_with_what_was_read(self) -> None:
         client, below = self.pair()
         upstream, above = self.pair()
         client.send(b" and more")
-        flow = self.path.relay_now(below, False, above, b"read before", 4, self.outcomes.append)
+        flow = self.path.relay_now(below, False, above, b"read before", 4, self.owner)
         self.assertEqual(self.read(upstream, 16), b" before and more")
         self.assertEqual(flow.octets_from_client, 20)
         client.close()
@@ -102,7 +104,7 @@ class RelayNowTests(DataPathCase):
         self.path.poller.add(below.fileno(), Arrival())
         client.send(b"told to the other")
         self.reactor.settle()
-        self.path.relay_now(below, True, above, b"", 0, self.outcomes.append)
+        self.path.relay_now(below, True, above, b"", 0, self.owner)
         self.assertEqual(self.read(upstream, 17), b"told to the other")
         client.close()
         upstream.close()
@@ -119,7 +121,7 @@ class RelayNowTests(DataPathCase):
             ends["upstream"], above = self.pair()
             ends[who].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             ends[who].close()
-            self.path.relay_now(below, False, above, b"x", 0, self.outcomes.append)
+            self.path.relay_now(below, False, above, b"x", 0, self.owner)
             self.reactor.run_until(lambda: self.outcomes)
             self.assertEqual(self.outcomes, [outcome])
 
@@ -128,7 +130,7 @@ class RelayNowTests(DataPathCase):
         client, below = self.pair()
         upstream, above = self.pair()
         before = fill(below.send)
-        flow = Flow(self.path, below, above, self.outcomes.append)
+        flow = Flow(self.path, below, above, self.owner)
         flow.begin(flow.client, b"", False, False)
         self.reactor.settle()
         flow.begin(flow.upstream, b"said early", False, False)
@@ -141,7 +143,7 @@ class RelayNowTests(DataPathCase):
     def test_a_bug_ends_that_one_only(self) -> None:
         _, below = self.pair()
         _, above = self.pair()
-        flow = self.path.relay_now(below, False, above, b"", 0, self.outcomes.append)
+        flow = self.path.relay_now(below, False, above, b"", 0, self.owner)
         flow.client.broken()
         self.assertEqual(self.outcomes, [errors.OUTCOME_INTERNAL_ERROR])
 
@@ -155,14 +157,14 @@ class MixedTests(DataPathCase):
         listening, where = self.listen()
         upstream = self.result(Deferred.fromCoroutine(self.path.connect(where, 5.0)))
         theirs = self.accept(listening)
-        outcomes: list[str] = []
-        relay = self.path.relay(stream, upstream, LIMITS, outcomes.append)
+        owner = FakeRelayOwner()
+        relay = self.path.relay(stream, upstream, LIMITS, owner)
         self.assertIsInstance(relay, Relay)
         theirs.send(b"answer")
         self.assertEqual(self.read(client, 10_000_006)[-6:], b"answer")
         client.close()
         theirs.close()
-        self.reactor.run_until(lambda: outcomes == [errors.OUTCOME_CLOSED])
+        self.reactor.run_until(lambda: owner.outcomes == [errors.OUTCOME_CLOSED])
 
 
 class StreamTests(DataPathCase):

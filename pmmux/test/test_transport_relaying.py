@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 
 from pmmux import errors
 from pmmux.interfaces import IRelay
-from pmmux.test.doubles import make_stream
+from pmmux.test.doubles import FakeRelayOwner, make_stream
 from pmmux.transport.relaying import Relay, RelayLimits
 from pmmux.transport.timeouts import ProgressWheel
 
@@ -18,7 +18,8 @@ from pmmux.transport.timeouts import ProgressWheel
 class RelayTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.outcomes: list[str] = []
+        self.owner = FakeRelayOwner()
+        self.outcomes = self.owner.outcomes
         self.client = make_stream(self.clock)
         self.upstream = make_stream(self.clock)
         self.below, self.above = self.client.transport, self.upstream.transport
@@ -29,7 +30,7 @@ class RelayTests(SynchronousTestCase):
 
     def start(self) -> Relay:
         self.wheel = ProgressWheel(self.clock)
-        return Relay(self.client, self.upstream, RelayLimits(60.0, 10.0), self.wheel, self.outcomes.append)
+        return Relay(self.client, self.upstream, RelayLimits(60.0, 10.0), self.wheel, self.owner)
 
     def end(self, relay: Relay) -> None:
         relay.close(errors.OUTCOME_KILLED)

@@ -140,7 +140,7 @@ class AcceptedClientTests(SynchronousTestCase):
         for each in (listening, client):
             self.addCleanup(each.close)
         accepted, peer = listening.accept()
-        made = AcceptedClient(accepted, peer, accepted.family, None)
+        made = AcceptedClient(accepted, peer, None)
         local = Address("127.0.0.1", listening.getsockname()[1])
         self.assertEqual(made.local, local)
         self.assertEqual(made.remote, Address("127.0.0.1", client.getsockname()[1]))
@@ -148,7 +148,7 @@ class AcceptedClientTests(SynchronousTestCase):
         self.assertEqual(made.local, local)
         self.assertEqual(made.transport, "tcp")
         fixed = Address("192.0.2.1", 1)
-        self.assertIs(AcceptedClient(accepted, peer, accepted.family, fixed).local, fixed)
+        self.assertIs(AcceptedClient(accepted, peer, fixed).local, fixed)
 
 
 def close_sockets_once(opened: list[socket.socket]) -> None:

@@ -132,15 +132,16 @@ class FastDataPath:
         upstream: Any,
         octets: bytes,
         sent: int,
-        finished: Callable[[str], None],
+        owner: Any,
     ) -> Flow:
         """
         Relay between two sockets.
 
         @param octets: what was read from the client before.
         @param sent: how many of them the upstream has got.
+        @param owner: an L{pmmux.interfaces.IRelayOwner}.
         """
-        flow = Flow(self, client, upstream, finished)
+        flow = Flow(self, client, upstream, owner)
         flow.client.octets = len(octets)
         if sent < len(octets):
             flow.upstream.pending = octets[sent:]
@@ -189,19 +190,19 @@ class FastDataPath:
         client: PreviewTransport,
         upstream: PreviewTransport,
         limits: RelayLimits,
-        finished: Callable[[str], None],
+        owner: Any,
     ) -> Flow | Relay:
         """Move octets both ways until both sides ended."""
         below, above = client.transport, upstream.transport
         if not (
             isinstance(below, Stream) and isinstance(above, Stream) and below.is_plain and above.is_plain
         ):
-            return Relay(client, upstream, limits, self.wheel, finished)
+            return Relay(client, upstream, limits, self.wheel, owner)
         from_client, client_ended = client.take()
         from_upstream, upstream_ended = upstream.take()
         client_sock, client_registered = below.detach()
         upstream_sock, upstream_registered = above.detach()
-        flow = Flow(self, client_sock, upstream_sock, finished)
+        flow = Flow(self, client_sock, upstream_sock, owner)
         flow.begin(flow.client, from_client, client_ended, client_registered)
         flow.begin(flow.upstream, from_upstream, upstream_ended, upstream_registered)
         return flow

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -41,7 +40,6 @@ class FlowEnd:
 
     @ivar descriptor: -1 once it is closed.
     @ivar pending: octets for this side that the system did not take yet, or a pipe that holds them.
-    @ivar on_first_octet: called when this side has said something; C{None} for nobody, and afterwards.
     @ivar is_bulk: whether this side has proved to send much: its octets are spliced then.
     @ivar read_ended: whether this side's data has ended.
     @ivar blocked: the events that came while the other side's pending octets kept this one from
@@ -55,7 +53,6 @@ class FlowEnd:
         "flow",
         "is_bulk",
         "octets",
-        "on_first_octet",
         "other",
         "pending",
         "read_ended",
@@ -70,7 +67,6 @@ class FlowEnd:
         self.descriptor = sock.fileno()
         self.pending: bytes | Pipe | None = None
         self.is_bulk = False
-        self.on_first_octet: Callable[[], None] | None = None
         self.read_ended = False
         self.blocked = 0
         self.octets = 0
@@ -121,9 +117,8 @@ class FlowEnd:
                 self.end()
                 return
             self.octets += count
-            if self.on_first_octet is not None:
-                self.on_first_octet()
-                self.on_first_octet = None
+            if self.octets == count:
+                self.flow.hear_first(self)
             try:
                 if count == size:
                     sent = other.sock.send(buffer, _SEND)
@@ -272,17 +267,17 @@ class Flow:
     """
     One relayed connection.
 
+    @ivar owner: the L{pmmux.interfaces.IRelayOwner}; C{None} once it is finished.
     @ivar watch: for the wheel.
     @ivar flushed: octets that went out late; makes L{progress} change while a slow reader drains
         what is pending.
     """
 
     __slots__ = (
-        "__weakref__",
-        "_finished",
         "_is_half_closed",
         "client",
         "flushed",
+        "owner",
         "path",
         "upstream",
         "watch",
@@ -293,7 +288,7 @@ class Flow:
         path: FastDataPath,
         client: socket.socket,
         upstream: socket.socket,
-        finished: Callable[[str], None],
+        owner: Any,
     ) -> None:
         self.path = path
         self.client = FlowEnd(self, client)
@@ -301,10 +296,11 @@ class Flow:
         self.client.other = self.upstream
         self.upstream.other = self.client
         self.flushed = 0
-        self._finished: Callable[[str], None] | None = finished
+        self.owner = owner
         self._is_half_closed = False
         self.watch: Any = None
         path.wheel.add(self, path.limits.idle_seconds)
+        owner.begin(self)
 
     @property
     def octets_from_client(self) -> int:
@@ -334,6 +330,7 @@ class Flow:
                 poller.again(end.descriptor, wanted)
         if octets:
             end.octets += len(octets)
+            self.hear_first(end)
             other = end.other
             try:
                 sent = other.sock.send(octets, _SEND)
@@ -352,16 +349,14 @@ class Flow:
         elif registered:
             end.pump(UNKNOWN)
 
-    def tell_first_octet(self, told: Callable[[], None]) -> None:
-        """Call C{told} when the upstream has said something."""
-        if self.upstream.octets:
-            told()
-        else:
-            self.upstream.on_first_octet = told
+    def hear_first(self, end: FlowEnd) -> None:
+        """One side has said something for the first time since it was accepted or connected."""
+        if end is self.upstream:
+            self.owner.hear_upstream()
 
     def half_closed(self) -> None:
         """One side's data has ended: a shorter time-out counts from now on."""
-        if not self._is_half_closed and self._finished is not None:
+        if not self._is_half_closed and self.owner is not None:
             self._is_half_closed = True
             self.path.wheel.change_soon(self, self.path.limits.half_closed_seconds)
 
@@ -376,13 +371,13 @@ class Flow:
 
     def finish(self, outcome: str, reset: bool = False) -> None:
         """Close both sides, and say so."""
-        finished, self._finished = self._finished, None
-        if finished is None:
+        owner, self.owner = self.owner, None
+        if owner is None:
             return
         self.client.close(reset)
         self.upstream.close(reset)
         self.path.wheel.remove(self)
-        finished(outcome)
+        owner.finish(outcome)
 
     def progress(self) -> int:
         """For the wheel: grows with each octet that comes, goes, or is taken by a slow reader."""

@@ -73,10 +73,10 @@ class PortableDataPath:
         client: PreviewTransport,
         upstream: PreviewTransport,
         limits: RelayLimits,
-        finished: Callable[[str], None],
+        owner: Any,
     ) -> Relay:
         """Move octets both ways until both sides ended."""
-        return Relay(client, upstream, limits, self._wheel, finished)
+        return Relay(client, upstream, limits, self._wheel, owner)
 
     def _endpoint(self, target: Address, timeout_seconds: float) -> Any:
         if target.family == "unix":

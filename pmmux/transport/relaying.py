@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -39,17 +38,15 @@ class _End:
         self.reset_outcome = reset_outcome
         self.other: _End
         self.octets = 0
-        self.on_first_octet: Callable[[], None] | None = None
         self.read_ended = False
         self.write_ended = False
         self.lost = False
 
     def dataReceived(self, data: bytes) -> None:
         """Pass octets on."""
+        if not self.octets:
+            self.relay.hear_first(self)
         self.octets += len(data)
-        if self.on_first_octet is not None:
-            self.on_first_octet()
-            self.on_first_octet = None
         self.other.transport.write(data)
 
     def readConnectionLost(self) -> None:
@@ -110,7 +107,7 @@ class Relay:
         upstream: PreviewTransport,
         limits: RelayLimits,
         wheel: ProgressWheel,
-        finished: Callable[[str], None],
+        owner: Any,
     ) -> None:
         self._client = _End(self, client, errors.OUTCOME_RESET_BY_CLIENT)
         self._upstream = _End(self, upstream, errors.OUTCOME_RESET_BY_UPSTREAM)
@@ -121,8 +118,9 @@ class Relay:
         self.watch: Any = None
         wheel.add(self, limits.idle_seconds)
         self._idle_outcome = errors.OUTCOME_IDLE_TIMEOUT
-        self._finished = finished
+        self._owner = owner
         self._outcome = ""
+        owner.begin(self)
         self._start(client, upstream)
 
     @property
@@ -139,12 +137,10 @@ class Relay:
         """End it at once, both sides."""
         self.fail(outcome)
 
-    def tell_first_octet(self, told: Callable[[], None]) -> None:
-        """Call C{told} when the upstream has said something."""
-        if self._upstream.octets:
-            told()
-        else:
-            self._upstream.on_first_octet = told
+    def hear_first(self, end: _End) -> None:
+        """One side has said something for the first time."""
+        if end is self._upstream:
+            self._owner.hear_upstream()
 
     def progress(self) -> int:
         """For the wheel: grows with each octet that comes, or is taken by a slow reader."""
@@ -172,7 +168,7 @@ class Relay:
         """One side is gone; when both are, it is finished."""
         if self._client.lost and self._upstream.lost:
             self._wheel.remove(self)
-            self._finished(self._outcome or errors.OUTCOME_CLOSED)
+            self._owner.finish(self._outcome or errors.OUTCOME_CLOSED)
 
     def _start(self, client: PreviewTransport, upstream: PreviewTransport) -> None:
         pairs = ((client, self._client), (upstream, self._upstream))

@@ -49,33 +49,32 @@ class AcceptedClient(Client):
     The client of an accepted socket; its addresses are made when they are asked for.
     """
 
-    __slots__ = ("_family", "_local", "_peer", "_remote", "_sock")
+    __slots__ = ("_local", "_peer", "_sock")
 
-    def __init__(self, sock: Any, peer: object, family: int, local: Address | None) -> None:
+    def __init__(self, sock: Any, peer: object, local: Address | None) -> None:
         """
         @param peer: the peer's name, from C{accept}.
         @param local: the address it wrote to where that is known, else it is asked of C{sock}.
         """
         self._sock = sock
         self._peer = peer
-        self._family = family
         self._local = local
-        self._remote: Address | None = None
 
     transport = "tcp"
 
     @property
     def remote(self) -> Address:  # type: ignore[override]
         """The client's address."""
-        if self._remote is None:
-            self._remote = address_of(self._peer, self._family)
-        return self._remote
+        peer = self._peer
+        if not isinstance(peer, Address):
+            peer = self._peer = address_of(peer, self._sock.family)
+        return peer
 
     @property
     def local(self) -> Address:  # type: ignore[override]
         """The address the client wrote to."""
         if self._local is None:
-            self._local = address_of(self._sock.getsockname(), self._family)
+            self._local = address_of(self._sock.getsockname(), self._sock.family)
         return self._local
 
 

@@ -95,7 +95,7 @@ class Progressing(Protocol):
         """There was no progress for too long."""
 
 
-@define(slots=True, eq=False)
+@define(slots=True, eq=False, weakref_slot=False)
 class _Watch:
     item: Progressing
     limit_seconds: float
@@ -177,9 +177,10 @@ class ProgressWheel:
         self._call = self._clock.callLater(self._tick_seconds, self._turn)
         now = self._clock.seconds()
         young, self._young = self._young, []
+        since = now - self._tick_seconds
         for item, limit_seconds in young:
             if item.watch is _YOUNG:
-                item.watch = _Watch(item, limit_seconds, item.progress(), now - self._tick_seconds)
+                item.watch = _Watch(item, limit_seconds, item.progress(), since)
                 self._place(item.watch, now)
         changing, self._changing = self._changing, []
         for item, limit_seconds in changing:
