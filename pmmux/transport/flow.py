@@ -82,7 +82,8 @@ class FlowEnd:
 
     def broken(self) -> None:
         """For the poller."""
-        self.flow.close(errors.OUTCOME_INTERNAL_ERROR)
+        if self.descriptor >= 0:
+            self.flow.close(errors.OUTCOME_INTERNAL_ERROR)
 
     def pump(self, events: int) -> None:
         """Move what this side has to the other."""
@@ -232,14 +233,14 @@ class FlowEnd:
     def end(self) -> None:
         """This side's data ended: end the other's writing when all is written, and nothing else."""
         self.read_ended = True
-        other = self.other
+        flow, other = self.flow, self.other
         if other.pending is None:
             if other.read_ended and self.pending is None:
                 # Closing says it to both sides.
-                self.flow.finish(errors.OUTCOME_CLOSED)
+                flow.finish(errors.OUTCOME_CLOSED)
                 return
             other.end_writing()
-        self.flow.half_closed()
+        flow.half_closed()
 
     def end_writing(self) -> None:
         """Everything for this side is written, and so is its end."""
@@ -260,6 +261,10 @@ class FlowEnd:
         if isinstance(self.pending, Pipe):
             self.flow.path.give_back(self.pending)
         self.pending = None
+
+    def let_go(self) -> None:
+        """It is closed: nothing else is done with it."""
+        del self.flow, self.other
 
 
 @implementer(IRelay)
@@ -378,6 +383,9 @@ class Flow:
         self.upstream.close(reset)
         self.path.wheel.remove(self)
         owner.finish(outcome)
+        # No cycle is left behind: what is finished goes at once, and not with the collector.
+        self.client.let_go()
+        self.upstream.let_go()
 
     def progress(self) -> int:
         """For the wheel: grows with each octet that comes, goes, or is taken by a slow reader."""
