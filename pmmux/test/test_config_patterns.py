@@ -25,6 +25,17 @@ class CompileTests(SynchronousTestCase):
         self.assertFalse(compile_pattern("a|ab").matches("abc"))
         self.assertTrue(compile_pattern("a|ab").matches("ab"))
 
+    def test_name_with_plain_dots(self) -> None:
+        pattern = compile_pattern("www.Example.org", ignore_case=True)
+        for text, wanted in {
+            "www.example.org": True,
+            "wwwxexample.org": True,
+            "WWW.EXAMPLE.ORG": True,
+            "www.example.or": False,
+            "www.example.org.": False,
+        }.items():
+            self.assertEqual(pattern.matches(text), wanted, text)
+
     def test_case(self) -> None:
         self.assertFalse(compile_pattern("Abc").matches("aBC"))
         self.assertTrue(compile_pattern("Abc", ignore_case=True).matches("aBC"))
