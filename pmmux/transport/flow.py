@@ -72,21 +72,13 @@ class FlowEnd:
         self.octets = 0
 
     def ready(self, events: int) -> None:
-        """For the poller."""
-        if events & OUT and self.pending is not None:
-            self.flush()
-            if self.descriptor < 0:
+        """For the poller: write what is pending, and move what this side has to the other."""
+        if events & OUT:
+            if self.pending is not None:
+                self.flush()
+            if events == OUT or self.descriptor < 0:
                 return
-        if events & ~OUT:
-            self.pump(events)
-
-    def broken(self) -> None:
-        """For the poller."""
-        if self.descriptor >= 0:
-            self.flow.close(errors.OUTCOME_INTERNAL_ERROR)
-
-    def pump(self, events: int) -> None:
-        """Move what this side has to the other."""
+            events &= ~OUT
         other = self.other
         if self.read_ended:
             if events & ERROR:
@@ -151,6 +143,11 @@ class FlowEnd:
         # Its turn is used up: let it be told again, after the others.
         self.flow.path.poller.again(self.descriptor, READING if self.pending is None else READING_AND_WRITING)
 
+    def broken(self) -> None:
+        """For the poller."""
+        if self.descriptor >= 0:
+            self.flow.close(errors.OUTCOME_INTERNAL_ERROR)
+
     def flush(self) -> None:
         """Write what is pending, and let the other side go on when that is done."""
         pending = self.pending
@@ -180,7 +177,7 @@ class FlowEnd:
                 self.end_writing()
         elif other.blocked:
             events, other.blocked = other.blocked, 0
-            other.pump(events)
+            other.ready(events)
 
     def _become_bulk(self) -> None:
         self.is_bulk = True
@@ -190,7 +187,7 @@ class FlowEnd:
 
     def _splice(self, events: int) -> bool:
         """
-        As L{pump}, through a pipe.
+        As L{ready}, through a pipe.
 
         @return: C{False} where there is no pipe to be had; nothing has happened then.
         """
@@ -352,7 +349,7 @@ class Flow:
         if ended:
             end.end()
         elif registered:
-            end.pump(UNKNOWN)
+            end.ready(UNKNOWN)
 
     def hear_first(self, end: FlowEnd) -> None:
         """One side has said something for the first time since it was accepted or connected."""
