@@ -18,6 +18,10 @@ lint: $(VENV)/installed-for-lint
 	$(BIN)/ruff format --check --line-length 110 .
 	$(BIN)/mypy
 
+# Write the API reference to build/api.
+docs: $(VENV)/installed-for-docs
+	$(BIN)/python docs/generate_reference.py
+
 bench: $(VENV)/installed-for-tests
 	$(BIN)/python -m bench
 
@@ -35,6 +39,10 @@ $(VENV)/installed-for-tests: $(VENV)/installed
 
 $(VENV)/installed-for-lint: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -e '.[lint,test]'
+	touch $@
+
+$(VENV)/installed-for-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 clean:

@@ -16,8 +16,10 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-TCP, UDP = "tcp", "udp"
+TCP, UDP, TLS = "tcp", "udp", "tls"
 VERSION_TIMEOUT_SECONDS = 20
+CIPHER_SUITE = "TLS_AES_128_GCM_SHA256"
+"""What TLS is terminated with; the load generator offers nothing else."""
 
 
 class AbsentError(Exception):
@@ -31,7 +33,7 @@ class Routes:
 
     @ivar names: how many backends there are, each with one exact server name of its own; over UDP there is
         one backend without a condition.
-    @ivar transport: C{tcp} or C{udp}.
+    @ivar transport: C{tcp}, C{udp}, or C{tls}: TCP, with TLS 1.3 terminated.
     """
 
     names: int = 2
@@ -53,6 +55,7 @@ class Place:
     @ivar upstream_ports: backend i is at the i-th of these, modulo their number.
     @ivar directory: for its files, and nobody else's.
     @ivar connections_limit: how many connections it is to be configured for, within what descriptors allow.
+    @ivar certificate: a PEM file with a certificate and its key, where TLS is terminated.
     """
 
     routes: Routes
@@ -60,6 +63,7 @@ class Place:
     upstream_ports: Sequence[int]
     directory: Path
     connections_limit: int
+    certificate: str = ""
 
     def targets(self) -> list[tuple[str, int]]:
         """Server name and upstream port of each backend."""
@@ -119,7 +123,7 @@ class HAProxy:
     """
 
     tuned: bool = False
-    transports: frozenset[str] = frozenset({TCP})
+    transports: frozenset[str] = frozenset({TCP, TLS})
 
     @property
     def name(self) -> str:
@@ -142,13 +146,21 @@ class HAProxy:
         names = place.write(
             "names.map", "".join(f"{name} b{i}\n" for i, (name, _) in enumerate(place.targets()))
         )
-        lines += [
-            "frontend front",
-            f"    bind 127.0.0.1:{place.port}",
-            "    tcp-request inspect-delay 3s",
-            "    tcp-request content accept if { req.ssl_hello_type 1 }",
-            f"    use_backend %[req.ssl_sni,lower,map({names})]",
-        ]
+        if place.routes.transport == TLS:
+            lines += [
+                "frontend front",
+                f"    bind 127.0.0.1:{place.port} ssl crt {place.certificate} ssl-min-ver TLSv1.3"
+                f" ciphersuites {CIPHER_SUITE}",
+                f"    use_backend %[ssl_fc_sni,lower,map({names})]",
+            ]
+        else:
+            lines += [
+                "frontend front",
+                f"    bind 127.0.0.1:{place.port}",
+                "    tcp-request inspect-delay 3s",
+                "    tcp-request content accept if { req.ssl_hello_type 1 }",
+                f"    use_backend %[req.ssl_sni,lower,map({names})]",
+            ]
         for i, (_, port) in enumerate(place.targets()):
             lines += [f"backend b{i}", f"    server up 127.0.0.1:{port}"]
         return ["haproxy", "-db", "-f", place.write("haproxy.cfg", "\n".join(lines) + "\n")]
@@ -156,10 +168,13 @@ class HAProxy:
 
 @frozen
 class Nginx:
-    """nginx with its stream module: C{ssl_preread} and a map for TCP, plain C{proxy_pass} for UDP."""
+    """
+    nginx with its stream module: C{ssl_preread} and a map for TCP, its own TLS and the same map where that is
+    terminated, plain C{proxy_pass} for UDP.
+    """
 
     name: str = "nginx"
-    transports: frozenset[str] = frozenset({TCP, UDP})
+    transports: frozenset[str] = frozenset({TCP, UDP, TLS})
 
     def version(self) -> str:
         """See L{Contender}."""
@@ -180,11 +195,15 @@ class Nginx:
             server = f"listen 127.0.0.1:{place.port} udp; proxy_pass 127.0.0.1:{place.upstream_ports[0]};"
             names = ""
         else:
-            server = f"listen 127.0.0.1:{place.port} backlog=1024; ssl_preread on; proxy_pass $upstream;"
+            has_tls = place.routes.transport == TLS
+            listen = f"listen 127.0.0.1:{place.port} backlog=1024"
+            server = f"{listen}{' ssl; ' + _nginx_tls(place) if has_tls else '; ssl_preread on;'}"
+            server += " proxy_pass $upstream;"
+            name = "ssl_server_name" if has_tls else "ssl_preread_server_name"
             rows = "".join(f"    {name} 127.0.0.1:{port};\n" for name, port in place.targets())
             names = (
                 "  map_hash_max_size 65536;\n  map_hash_bucket_size 128;\n"
-                f"  map $ssl_preread_server_name $upstream {{\n{rows}  }}\n"
+                f"  map ${name} $upstream {{\n{rows}  }}\n"
             )
         text = (
             f"{self._module() or ''}\ndaemon off;\nmaster_process off;\nerror_log stderr error;\n"
@@ -193,6 +212,11 @@ class Nginx:
             f"stream {{\n{names}  server {{ {server} proxy_connect_timeout 5s; proxy_timeout 60s; }}\n}}\n"
         )
         return ["nginx", "-p", str(place.directory), "-c", place.write("nginx.conf", text)]
+
+
+def _nginx_tls(place: Place) -> str:
+    certificate = f"ssl_certificate {place.certificate}; ssl_certificate_key {place.certificate};"
+    return f"{certificate} ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites {CIPHER_SUITE};"
 
 
 @frozen
@@ -269,7 +293,7 @@ class Pmmux:
     python: str
     extras: Sequence[ExtraOption] = field(factory=tuple)
     name: str = "pmmux"
-    transports: frozenset[str] = frozenset({TCP, UDP})
+    transports: frozenset[str] = frozenset({TCP, UDP, TLS})
 
     def version(self) -> str:
         """See L{Contender}."""
@@ -295,9 +319,20 @@ class Pmmux:
         sections = [
             self._section("pmmux", "", ["log-format = json"]),
             self._section(
-                "listener", "front", ["bind = 127.0.0.1", f"port = {place.port}", f"protocol = {transport}"]
+                "listener",
+                "front",
+                [
+                    "bind = 127.0.0.1",
+                    f"port = {place.port}",
+                    f"protocol = {TCP if transport == TLS else transport}",
+                ],
             ),
         ]
+        if transport == TLS:
+            sections += [
+                self._section("tls", "", ["versions = 1.3", f"cipher-suites = {CIPHER_SUITE}"]),
+                self._section("certificate", "own", [f"path = {place.certificate}", "default = yes"]),
+            ]
         if transport == UDP:
             target = f"target = 127.0.0.1:{place.upstream_ports[0]}"
             sections.append(self._section("backend", "b0", ["protocol = pass", target]))

@@ -19,7 +19,13 @@ from bench.processes import StartError
 
 SOURCES = Path(__file__).parent
 COMPILER = "cc -O2"
-TOOLS = ("loadgen", "upstream")
+TOOLS: Mapping[str, Sequence[str]] = {"loadgen": ("-lssl -lcrypto", "-DWITHOUT_TLS"), "upstream": ("",)}
+"""What is built, and with which options: the first that can."""
+
+CERTIFICATE_COMMAND = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=bench"
+    " -addext subjectAltName=DNS:*.example"
+)
 
 LOSS_LIMIT_SHARE = 0.5
 """A run that loses more than this is no measurement."""
@@ -38,22 +44,45 @@ def make_hellos(names: Sequence[str]) -> bytes:
     return b"".join(hellos)
 
 
+def make_certificate(path: Path) -> None:
+    """
+    Write a certificate that signs itself, ECDSA on P-256, and its key.
+
+    @raises StartError: there is no C{openssl}, or it refuses.
+    """
+    key = path.with_suffix(".key")
+    command = [*shlex.split(CERTIFICATE_COMMAND), "-keyout", str(key), "-out", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise StartError(f"no openssl for a certificate: {error}") from error
+    if done.returncode:
+        raise StartError(done.stderr)
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+
+
 def build_tools(directory: Path) -> None:
     """
-    Compile the load generator and the upstream, unless they are there.
+    Compile the load generator and the upstream, unless they are there; the former without TLS where there
+    is no OpenSSL to build it with.
 
     @raises StartError: there is no C compiler, or it refuses.
     """
-    for tool in TOOLS:
-        if (directory / tool).exists():
-            continue
+    for tool, ways in TOOLS.items():
+        if not (directory / tool).exists():
+            _build(directory, tool, ways)
+
+
+def _build(directory: Path, tool: str, ways: Sequence[str]) -> None:
+    for way in ways:
         command = [*shlex.split(COMPILER), "-o", str(directory / tool), str(SOURCES / f"{tool}.c")]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run([*command, *shlex.split(way)], capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
             raise StartError(f"no C compiler: {error}") from error
-        if done.returncode:
-            raise StartError(done.stderr)
+        if not done.returncode:
+            return
+    raise StartError(done.stderr)
 
 
 class LoadError(Exception):

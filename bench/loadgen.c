@@ -674,6 +674,10 @@ static void run_udp_flood(int upstream_port, int clients, double seconds, size_t
     report_end();
 }
 
+#ifndef WITHOUT_TLS
+#include "tls.h"
+#endif
+
 int main(int count, char **words) {
     signal(SIGPIPE, SIG_IGN);
     int fd_limit = raise_descriptor_limit();
@@ -713,6 +717,14 @@ int main(int count, char **words) {
         run_udp_echo((int)a[0], (int)a[1], a[2], (size_t)a[3]);
     else if (!strcmp(mode, "udp-flood") && given == 4) /* upstream-port clients seconds octets */
         run_udp_flood((int)a[0], (int)a[1], a[2], (size_t)a[3]);
+#ifndef WITHOUT_TLS
+    else if (!strcmp(mode, "tls-connections") && given == 4) /* resumes concurrency seconds octets */
+        run_secured_connections((int)a[0], (int)a[1], a[2], (uint64_t)a[3], fd_limit);
+    else if ((!strcmp(mode, "tls-down") || !strcmp(mode, "tls-up")) && given == 2) /* octets flows */
+        run_secured_bulk(!strcmp(mode, "tls-up"), (uint64_t)a[0], (int)a[1], fd_limit);
+#endif
+    else if (!strncmp(mode, "tls-", 4))
+        refuse("TLS takes OpenSSL's headers (libssl-dev) to build, and the right number of arguments");
     else
         refuse("no such mode, or the wrong number of arguments");
     return 0;

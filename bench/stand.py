@@ -14,9 +14,9 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from bench.contenders import UDP, Contender, Place, Routes, server_name
+from bench.contenders import TLS, UDP, Contender, Place, Routes, server_name
 from bench.figures import Sample
-from bench.load import LoadError, LoadResult, build_tools, make_hellos, read_result
+from bench.load import LoadError, LoadResult, build_tools, make_certificate, make_hellos, read_result
 from bench.machine import Cores, read_core_times, read_schedule
 from bench.processes import Child, Nursery, StartError, accepts, await_ready, pinned
 
@@ -154,7 +154,10 @@ class Stand:
         port = self.nursery.free_port()
         directory = self.directory / f"{contender.name}-{port}"
         directory.mkdir()
-        argv = contender.prepare(Place(routes, port, self.upstream_ports, directory, self.connections_limit))
+        certificate = str(self._certificate()) if routes.transport == TLS else ""
+        argv = contender.prepare(
+            Place(routes, port, self.upstream_ports, directory, self.connections_limit, certificate)
+        )
         child = self.nursery.spawn(contender.name, argv, self.cores.proxy)
         is_ready: Callable[[], bool] = (
             (lambda: _echoes(port)) if routes.transport == UDP else (lambda: accepts(port))
@@ -170,6 +173,12 @@ class Stand:
     def stop(self, running: Running) -> None:
         """End a contender."""
         self.nursery.stop(running.child)
+
+    def _certificate(self) -> Path:
+        path = self.directory / "certificate.pem"
+        if not path.exists():
+            make_certificate(path)
+        return path
 
     def _hellos_for(self, names: int) -> Path:
         if names not in self._hellos:

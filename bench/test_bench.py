@@ -9,9 +9,12 @@ import atexit
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -20,9 +23,18 @@ from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from bench.__main__ import limit_connections, read_options
-from bench.contenders import UDP, HAProxy, Nginx, Place, Pmmux, Routes, Sslh, parse_extra
+from bench.contenders import TLS, UDP, HAProxy, Nginx, Place, Pmmux, Routes, Sslh, parse_extra
 from bench.figures import Pair, Sample, median, summarise_contender, summarise_reference
-from bench.load import TOOLS, LoadError, build_tools, make_hellos, read_result
+from bench.load import (
+    COMPILER,
+    SOURCES,
+    TOOLS,
+    LoadError,
+    build_tools,
+    make_certificate,
+    make_hellos,
+    read_result,
+)
 from bench.machine import Cores, Schedule, choose_cores, process_tree, read_schedule
 from bench.processes import Nursery, StartError, await_ready
 from bench.row import Measure, discover_rows, select_rows
@@ -222,6 +234,22 @@ class ContenderTests(SynchronousTestCase):
         self.assertIn("protocol = udp\n", text)
         self.assertNotIn("sni", text)
 
+    def test_terminated(self) -> None:
+        """Everybody has the same certificate and cipher suite, and routes by the name in the handshake."""
+        place = evolve(self._place(Routes(2, TLS)), certificate="/own.pem")
+        Pmmux("/nowhere/bin/python").prepare(place)
+        text = self._read(place, "pmmux.ini")
+        self.assertIn("protocol = tcp\n", text)
+        self.assertIn("[certificate own]\npath = /own.pem\ndefault = yes\n", text)
+        HAProxy().prepare(place)
+        self.assertIn("ssl crt /own.pem", self._read(place, "haproxy.cfg"))
+        self.assertIn("ssl_fc_sni", self._read(place, "haproxy.cfg"))
+        Nginx().prepare(place)
+        self.assertIn("$ssl_server_name", self._read(place, "nginx.conf"))
+        for name in ("pmmux.ini", "haproxy.cfg", "nginx.conf"):
+            self.assertIn("TLS_AES_128_GCM_SHA256", self._read(place, name))
+        self.assertNotIn(TLS, Sslh("select").transports)
+
     def test_extra_must_be_an_option(self) -> None:
         """Words without a value are refused."""
         self.assertRaises(ValueError, parse_extra, "queue-length")
@@ -238,11 +266,16 @@ class ContenderTests(SynchronousTestCase):
         checks = {
             "haproxy": (HAProxy(), Routes(3), ["-c"]),
             "haproxy-tuned": (HAProxy(tuned=True), Routes(3), ["-c"]),
+            "haproxy, TLS": (HAProxy(), Routes(3, TLS), ["-c"]),
+            "nginx, TLS": (Nginx(), Routes(3, TLS), ["-t"]),
             "nginx": (Nginx(), Routes(3), ["-t"]),
             "nginx, UDP": (Nginx(), Routes(1, UDP), ["-t"]),
         }
         for name, (contender, routes, check) in checks.items():
             place = self._place(routes)
+            if routes.transport == TLS:
+                place = evolve(place, certificate=str(place.directory / "own.pem"))
+                make_certificate(Path(place.certificate))
             try:
                 contender.version()
             except Exception as error:
@@ -357,6 +390,59 @@ class AlteringRelay:
             to.close()
 
 
+class TerminatingRelay:
+    """
+    A relay in threads that terminates TLS.
+
+    @ivar port: where it listens.
+    """
+
+    def __init__(self, stand: Stand) -> None:
+        certificate = stand.directory / "own.pem"
+        make_certificate(certificate)
+        self._upstream_port = stand.upstream_ports[0]
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop_resuming(self) -> None:
+        """Give no tickets from now on."""
+        self._context.num_tickets = 0
+
+    def close(self) -> None:
+        """Stop accepting."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        secured = self._context.wrap_socket(client, server_side=True)
+        upstream = socket.create_connection(("127.0.0.1", self._upstream_port))
+        threading.Thread(target=self._copy, args=(secured, upstream), daemon=True).start()
+        self._copy(upstream, secured)
+        try:
+            secured.unwrap()
+        except OSError:
+            secured.close()
+
+    @staticmethod
+    def _copy(source: socket.socket, to: socket.socket) -> None:
+        try:
+            while octets := source.recv(65536):
+                to.sendall(octets)
+        except OSError:
+            to.close()
+
+
 @functools.cache
 def _built() -> Path:
     """The tools, compiled once for all tests."""
@@ -405,6 +491,32 @@ class LoadgenTests(SynchronousTestCase):
         """Both ways, with nothing between."""
         result = self.stand.run_load("half-close", None, self.stand.upstream_ports[0], 300_000)
         self.assertEqual(result.extra, {"client_first": 1, "upstream_first": 1})
+
+    def test_secured(self) -> None:
+        """Through something that terminates TLS; a session that was to be resumed and was not is an error."""
+        relay = TerminatingRelay(self.stand)
+        self.addCleanup(relay.close)
+        for mode, arguments in {
+            "tls-connections": (0, 2, 0.05, 128),
+            "tls-down": (300_000, 2),
+            "tls-up": (300_000, 2),
+        }.items():
+            result = self.stand.run_load(mode, self._through(relay.port), *arguments)
+            self.assertGreater(result.units, 0, mode)
+            self.assertEqual((result.errors, result.corrupt), (0, 0), mode)
+        result = self.stand.run_load("tls-connections", self._through(relay.port), 1, 1, 0.05, 128)
+        self.assertEqual((result.errors, result.extra["resumed"]), (0, result.units))
+        relay.stop_resuming()
+        result = self.stand.run_load("tls-connections", self._through(relay.port), 1, 1, 0.05, 128)
+        self.assertEqual(result.units, 0)
+        self.assertGreater(result.errors, 0)
+
+    def test_without_openssl(self) -> None:
+        """Where it could not be built with TLS, it says so."""
+        command = [*shlex.split(COMPILER), "-DWITHOUT_TLS", "-o", "loadgen", str(SOURCES / "loadgen.c")]
+        subprocess.run(command, cwd=self.stand.directory, check=True)
+        error = self.assertRaises(LoadError, self.stand.run_load, "tls-down", None, 1, 1)
+        self.assertIn("libssl-dev", str(error))
 
     def test_flood_counts_each_datagram_once(self) -> None:
         """What arrived and what was lost is what was offered."""

@@ -149,8 +149,10 @@ static void read_opening(struct served *s) {
     s->opening_octets += (size_t)got;
     if (s->opening_octets < 5)
         return;
-    size_t hello = 5u + (s->opening[3] << 8 | s->opening[4]), whole = hello + sizeof s->request;
-    if (s->opening[0] != 0x16 || whole > OPENING_LIMIT_OCTETS) {
+    /* Where TLS has been terminated there is no hello. */
+    int has_hello = memcmp(s->opening, &REQUEST_MAGIC, sizeof REQUEST_MAGIC) != 0;
+    size_t hello = has_hello ? 5u + (s->opening[3] << 8 | s->opening[4]) : 0, whole = hello + sizeof s->request;
+    if ((has_hello && s->opening[0] != 0x16) || whole > OPENING_LIMIT_OCTETS) {
         reset_served(s, "not one TLS handshake record");
         return;
     }

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
 
 from pmmux.escape import CUT_MARK, VALUE_LIMIT_CHARACTERS, field_value
+from pmmux.model import AnnouncedClient, Client
 from pmmux.timestamps import utc_text
 
 EVENT_KEY = "access"
@@ -51,6 +52,7 @@ class AccessRecord(NamedTuple):
     @ivar sni: the name in the TLS or QUIC hello, as sent; empty where there was none.
     @ivar host: the name in the HTTP request, as sent; empty where there was none.
     @ivar detail: the outcome in words; may be empty.
+    @ivar peer: where a PROXY header announced C{client}: who is really connected; else empty.
     """
 
     time: float
@@ -68,6 +70,7 @@ class AccessRecord(NamedTuple):
     sni: str = ""
     host: str = ""
     detail: str = ""
+    peer: str = ""
 
     def __str__(self) -> str:
         return text_line(self, with_time=False, with_source=False).decode("ascii")
@@ -108,6 +111,7 @@ class AccessLog:
             sni,
             host,
             detail,
+            peer,
         ) = record
         self._publish(
             {
@@ -132,8 +136,14 @@ class AccessLog:
                 "sni": sni,
                 "host": host,
                 "detail": detail,
+                "peer": peer,
             }
         )
+
+
+def peer_of(client: Client) -> str:
+    """For L{AccessRecord.peer}."""
+    return str(client.peer) if isinstance(client, AnnouncedClient) else ""
 
 
 def _compose_text(head: str, record: AccessRecord) -> bytes:
@@ -153,6 +163,7 @@ def _compose_text(head: str, record: AccessRecord) -> bytes:
         sni,
         host,
         detail,
+        _,
     ) = record
     return (
         f"{head}{MESSAGE} client={client or '-'} listener={listener or '-'} transport={transport or '-'} "
@@ -179,6 +190,7 @@ def _compose_json(record: AccessRecord) -> bytes:
         sni,
         host,
         detail,
+        _,
     ) = record
     return (
         f'{{"time":"{utc_text(time)}","level":"info","logger":"{_LOGGER_NAME}","message":"{MESSAGE}",'
@@ -214,8 +226,8 @@ def text_line(record: AccessRecord, with_time: bool = True, with_source: bool = 
     """
     C{record} as C{time info access: connection closed client=… … detail=…}, without a line end.
 
-    All fields are always there, C{-} where they are empty; values are written by
-    L{pmmux.escape.field_value}.
+    All fields are always there, C{-} where they are empty, but for C{peer}, which stands at the end
+    where it is not; values are written by L{pmmux.escape.field_value}.
 
     @param with_time: whether the time comes first.
     @param with_source: whether level and logger come before the message.
@@ -227,9 +239,11 @@ def text_line(record: AccessRecord, with_time: bool = True, with_source: bool = 
     else:
         head, skeleton = "", _TEXT_SKELETON
     line = _compose_text(head, record)
-    if len(line) <= _TEXT_LIMIT_OCTETS and line.translate(None, _PLAIN_IN_TEXT) == skeleton:
-        return line
-    return _compose_text(head, _with_values(record, field_value))
+    if len(line) > _TEXT_LIMIT_OCTETS or line.translate(None, _PLAIN_IN_TEXT) != skeleton:
+        line = _compose_text(head, _with_values(record, field_value))
+    if record.peer:
+        line += f" peer={field_value(record.peer)}".encode()
+    return line
 
 
 def json_line(record: AccessRecord, with_time: bool = True) -> bytes:
@@ -239,6 +253,8 @@ def json_line(record: AccessRecord, with_time: bool = True) -> bytes:
     @param with_time: makes no difference: the object always has its time.
     """
     line = _compose_json(record)
-    if len(line) <= _JSON_LIMIT_OCTETS and line.translate(None, _PLAIN_IN_JSON) == _JSON_SKELETON:
-        return line
-    return _compose_json(_with_values(record, _json_value))
+    if len(line) > _JSON_LIMIT_OCTETS or line.translate(None, _PLAIN_IN_JSON) != _JSON_SKELETON:
+        line = _compose_json(_with_values(record, _json_value))
+    if record.peer:
+        line = line[:-1] + f',"peer":"{_json_value(record.peer)}"}}'.encode()
+    return line

@@ -10,7 +10,7 @@ connection being against it, a rule that stumbles on the fault has it closed.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from attrs import frozen
@@ -86,8 +86,11 @@ class PortCondition:
         """Known at once."""
         client = inspection.client
         port = (client.remote if self.side == "remote" else client.local).port
-        found = any(low <= port <= high for low, high in self.ranges)
-        return MATCH if found is not self.negated else NO_MATCH
+        return MATCH if self.covers(port) is not self.negated else NO_MATCH
+
+    def covers(self, port: int) -> bool:
+        """Whether C{port} lies in one of the ranges."""
+        return any(low <= port <= high for low, high in self.ranges)
 
     def describe(self) -> str:
         """As written."""
@@ -174,6 +177,10 @@ class DetectCondition:
             return faulty
         return MATCH if self.negated else NO_MATCH
 
+    def asks(self, probes: Container[str]) -> bool:
+        """Whether it asks any of C{probes}; else it is known at once."""
+        return any(name in probes for name in self.names)
+
     def describe(self) -> str:
         """As written."""
         return _describe("detect", self.negated, self.names)
@@ -222,14 +229,33 @@ class AllOf:
 
     conditions: tuple[Any, ...]
 
-    @property
-    def depends_on_octets(self) -> bool:
-        """Whether it is undecided for certain as long as there is no octet."""
+    def depends_on_octets(self, probes: Container[str]) -> bool:
+        """
+        Whether it is undecided for certain as long as there is no octet.
+
+        @param probes: the names of those of the transport.
+        """
         return bool(self.conditions) and all(
-            isinstance(each, (DetectCondition, PreviewCondition, ALPNCondition))
+            isinstance(each, (PreviewCondition, ALPNCondition))
+            or (isinstance(each, DetectCondition) and each.asks(probes))
             or (isinstance(each, PropertyCondition) and each.name.startswith(_PROBED_PREFIXES))
             for each in self.conditions
         )
+
+    def can_match(self, probes: Container[str], local_port: int | None = None) -> bool:
+        """
+        Whether anything may match: not where only probes of another transport would recognise it.
+
+        @param probes: the names of those of the transport.
+        @param local_port: the only one that is written to; C{None} for any.
+        """
+        for each in self.conditions:
+            if isinstance(each, DetectCondition) and not (each.negated or each.asks(probes)):
+                return False
+            is_of_port = isinstance(each, PortCondition) and each.side == "local"
+            if is_of_port and local_port is not None and each.covers(local_port) is each.negated:
+                return False
+        return True
 
     def evaluate(self, inspection: Inspection) -> Verdict:
         """

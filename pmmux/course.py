@@ -15,13 +15,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pmmux import errors
-from pmmux.access import AccessRecord
+from pmmux.access import AccessRecord, peer_of
 from pmmux.connection import Connection
 from pmmux.coroutines import start
 from pmmux.course_services import CourseServices
 from pmmux.errors import RouteError, UpstreamError
 from pmmux.inspection import Inspection
 from pmmux.members import Member
+from pmmux.metrics.catalogue import BACKEND_CONNECT_DURATION
 from pmmux.model import Attempt, Step
 from pmmux.session import Session
 from pmmux.transport.timeouts import Timeout, TimeoutQueue
@@ -109,6 +110,12 @@ class Course:
                 self._detect_timeout = services.first_octet_timeouts.add(self._begin_in_silence)
         else:
             self._begin_with_octets()
+
+    def refuse(self, refused: RouteError) -> None:
+        """In the place of L{start}: end it."""
+        self._services.total.add()
+        self.connection.stream.closed = self._stream_closed
+        self._refuse(refused)
 
     def _keep_time(self, timeout: Timeout) -> None:
         if self._services.silence_decides and timeout.expire is not None:
@@ -304,6 +311,8 @@ class Course:
         started_at = services.clock.seconds()
         upstream = await backend.connect(connection)
         attempt.seconds = services.clock.seconds() - started_at
+        durations = services.reporter.durations(BACKEND_CONNECT_DURATION, "backend")
+        durations[member.name].observe(attempt.seconds)
         if services.monitor.is_observing:
             services.monitor.connected(member)
         self._take_up(member)
@@ -433,6 +442,7 @@ class Course:
             connection.properties.get("tls.sni", ""),
             connection.properties.get("http.host", ""),
             connection.trace.detail,
+            peer_of(connection.client),
         )
 
     # For the wheel, while a backend answers the client itself.

@@ -121,4 +121,4 @@ class CourseServices:
         Whether no connection can be decided before its first octet: then nothing is begun until it is
         there, which saves a wait.
         """
-        return not self.negotiates and self.router.must_hear_first()
+        return not self.negotiates and self.router.must_hear_first(self.catalogue.probes)

@@ -10,15 +10,18 @@ import argparse
 import importlib
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
 import pmmux.control.console
 from pmmux import __version__
 from pmmux.config.load import wanted_extensions
+from pmmux.config.suggest import nearest
 from pmmux.control import exits
-from pmmux.control.console.command import find_config
+from pmmux.control.console.command import complain, find_config
 from pmmux.control.console.online import add_connection_arguments
 from pmmux.control.interfaces import IConsoleCommand
 from pmmux.errors import ConfigurationError, PluginError
@@ -30,6 +33,18 @@ EPILOG = (
     "3 no running pmmux answers; 4 something is not installed; 5 advice only (check); 130 interrupted"
 )
 
+_JSON_FIRST = "json_first"
+_INVALID_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """With the word that was meant, where a word is close to it."""
+
+    def error(self, message: str) -> NoReturn:
+        found = _INVALID_CHOICE.search(message)
+        close = nearest(found[1], re.findall(r"[\w.-]+", found[2])) if found else ""
+        super().error(f"{message}; did you mean {close!r}?" if close else message)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
@@ -38,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     @param argv: what follows the program's name; that of this process where it is C{None}.
     @return: the exit status: see L{pmmux.control.exits}.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Where the terminal's encoding lacks a character, its escape will do.
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if argv is None else argv)
     registry = Registry()
     add_console_commands(registry)
@@ -46,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(registry)
     try:
         arguments = parser.parse_args(given)
+        if getattr(arguments, _JSON_FIRST):
+            arguments.json = True
         return int(arguments.run(arguments))
     except ConfigurationError as error:
         for fault in error.faults:
@@ -71,9 +92,10 @@ def add_console_commands(registry: Registry) -> None:
 
 def make_parser(registry: Registry) -> argparse.ArgumentParser:
     """The command line with every L{IConsoleCommand} of C{registry}."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=_summary(), epilog=EPILOG)
+    parser = _Parser(prog=PROGRAM, description=_summary(), epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     add_connection_arguments(parser, None)
+    parser.add_argument("--json", dest=_JSON_FIRST, action="store_true", help="as after the command")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in registry.all(IConsoleCommand):
         sub: Any = commands.add_parser(name, help=command.summary, description=command.summary)
@@ -98,7 +120,7 @@ def _load_extensions(registry: Registry, given: Sequence[str]) -> None:
     try:
         registry.load(wanted_extensions([], os.environ, path))
     except PluginError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        complain(error)
 
 
 def _config_in(given: Sequence[str]) -> str | None:

@@ -14,7 +14,9 @@ from pmmux.datagrams.services import DatagramServices
 from pmmux.datagrams.table import SessionTable
 from pmmux.interfaces import IListener
 from pmmux.model import Address
-from pmmux.transport.datagram import DatagramPort, WildcardPort
+from pmmux.negotiators.proxy_protocol import policy_of
+from pmmux.transport.datagram import WildcardPort
+from pmmux.transport.datagram_ports import DatagramPort
 from pmmux.transport.sockets import address_of, close_sockets
 
 
@@ -34,7 +36,7 @@ class DatagramListener:
         settings = services.settings
         self.spec = spec
         limits = SessionLimits.of(spec.options, settings.most, settings.preview_octets)
-        self.table = SessionTable(services, spec.name, limits)
+        self.table = SessionTable(services, spec.name, limits, policy_of(spec))
         self._services = services
         self.sockets = sockets
         self._ports: list[DatagramPort | WildcardPort] = []

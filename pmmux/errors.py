@@ -111,6 +111,8 @@ OUTCOME_SELECTION_TIMEOUT = "selection-timeout"
 OUTCOME_MALFORMED = "malformed"
 OUTCOME_CLIENT_GONE = "client-gone"
 OUTCOME_LIMIT_REACHED = "limit-reached"
+# A datagram from an address or port that nothing is taken from.
+OUTCOME_SOURCE_REFUSED = "source-refused"
 # The upstream's side.
 OUTCOME_CONNECT_FAILED = "connect-failed"
 # After routing: how the connection ended.
@@ -121,5 +123,9 @@ OUTCOME_IDLE_TIMEOUT = "idle-timeout"
 OUTCOME_HALF_CLOSED_TIMEOUT = "half-closed-timeout"
 OUTCOME_DRAIN_TIMEOUT = "drain-timeout"
 OUTCOME_KILLED = "killed"
+# A datagram session made room for another: its client had not answered anything yet.
+OUTCOME_EVICTED = "evicted"
+# Its listener is gone, and with it the address that replies leave from.
+OUTCOME_LISTENER_CLOSED = "listener-closed"
 # Ours.
 OUTCOME_INTERNAL_ERROR = "internal-error"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from pmmux.course_services import CourseServices
 from pmmux.inspection import Inspection
 from pmmux.members import Member
+from pmmux.metrics.catalogue import BACKEND_CONNECT_DURATION
 from pmmux.model import Address, Attempt, Client, Properties, RouteTrace, Step
 from pmmux.preview import Preview
 from pmmux.session import Session
@@ -48,6 +49,31 @@ class ExpressTrace:
         )
 
 
+class ArrivalOwner(Protocol):
+    """What an arrival is told to."""
+
+    def hear(self, arrival: Arrival, octets: bytes) -> None:
+        """It has said C{octets}, or has ended."""
+
+    def give_up(self, arrival: Arrival) -> None:
+        """It is waited for no longer."""
+
+
+class Secured(Protocol):
+    """
+    A connection whose TLS was terminated.
+
+    @ivar connection: OpenSSL's.
+    @ivar holds_more: whether it, or the socket, may have more of the plaintext.
+    """
+
+    connection: Any
+    holds_more: bool
+
+    def trace_of(self, trace: ExpressTrace) -> Any:
+        """C{trace}, with what was negotiated."""
+
+
 class Arrival:
     """
     A connection that was accepted and not yet routed. As long as it has said nothing, and nothing can
@@ -55,6 +81,7 @@ class Arrival:
 
     @ivar is_registered: whether the poller knows the socket.
     @ivar timeout: until when it is waited for, while it is.
+    @ivar lane: who waits for it.
     @ivar closed_with: the outcome it was closed with; empty where it was not.
     """
 
@@ -70,7 +97,7 @@ class Arrival:
         "timeout",
     )
 
-    lane: ExpressLane
+    lane: ArrivalOwner
 
     def __init__(self, sock: Any, client: Client, listener: str, identifier: int, opened_at: float) -> None:
         self.sock = sock
@@ -131,6 +158,7 @@ class ExpressLane:
         self._preview_limit_octets = preview_limit_octets
         self._general = general
         self._waiting = waiting
+        self._connect_durations = services.reporter.durations(BACKEND_CONNECT_DURATION, "backend")
 
     def take(self, arrival: Arrival) -> None:
         """Route a connection that was just accepted, now or when it has said something."""
@@ -172,10 +200,22 @@ class ExpressLane:
         self._waiting(arrival)
         self._data_path.poller.add(arrival.sock.fileno(), arrival)
 
-    def _route(self, arrival: Arrival, preview: Preview) -> bool:
+    def _route(
+        self,
+        arrival: Arrival,
+        preview: Preview,
+        properties: Properties | None = None,
+        secured: Secured | None = None,
+    ) -> bool:
+        """
+        @param properties: what has been found before.
+        @param secured: where TLS was terminated.
+        @return: C{False} where the general way has to.
+        """
         services = self._services
         client = arrival.client
-        properties = Properties()
+        if properties is None:
+            properties = Properties()
         for annotate in services.annotators:
             annotate(properties, client, arrival.listener)
         inspection = Inspection(client, properties, preview, services.catalogue)
@@ -188,12 +228,15 @@ class ExpressLane:
         if target is None:
             return False
         octets = preview.take()
+        chosen_at = services.clock.seconds()
         connected = self._data_path.connect_now(target, octets)
         if connected is None:
             preview.feed(octets)
             return False
+        self._connect_durations[member.name].observe(services.clock.seconds() - chosen_at)
         upstream, sent = connected
         detected = inspection.detected()
+        trace = ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets))
         session = Session(
             services,
             arrival.identifier,
@@ -203,16 +246,28 @@ class ExpressLane:
             member,
             backend.target,
             detected,
-            properties.get("tls.sni", "") if detected == "tls" else "",
+            properties.get("tls.sni", "") if detected == "tls" or secured is not None else "",
             properties.get("http.host", "") if detected == "http" else "",
-            ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets)),
+            trace if secured is None else secured.trace_of(trace),
         )
         if services.monitor.is_observing:
             services.monitor.connected(member)
         services.router.opened(member)
         services.total.add()
         services.routed.add()
-        services.selection_duration.observe(services.clock.seconds() - arrival.opened_at)
+        services.selection_duration.observe(chosen_at - arrival.opened_at)
         services.taken_up(session)
-        self._data_path.relay_now(arrival.sock, arrival.is_registered, upstream, octets, sent, session)
+        if secured is None:
+            self._data_path.relay_now(arrival.sock, arrival.is_registered, upstream, octets, sent, session)
+        else:
+            self._data_path.relay_sealed_now(
+                arrival.sock,
+                arrival.is_registered,
+                secured.connection,
+                secured.holds_more,
+                upstream,
+                octets,
+                sent,
+                session,
+            )
         return True

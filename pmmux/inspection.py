@@ -137,6 +137,8 @@ class Inspection:
 
     def detected(self) -> str | None:
         """The protocol found by the probes asked so far; C{None} where none matched."""
+        if not self._verdicts:
+            return None
         name: str
         for name in self._catalogue.probes:
             verdict = self._verdicts.get(name)

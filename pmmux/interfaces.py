@@ -42,6 +42,8 @@ class IProbe(Interface):
         @return: L{pmmux.model.Verdict}
         """
 
+    # A probe of datagrams may also have C{inspect_several(datagrams)}: see L{pmmux.probes.probe.Probe}.
+
 
 class ICondition(Interface):
     """What has to be true of a connection for a backend to take it; compiled once."""
@@ -233,12 +235,6 @@ class IRoutingStrategy(Interface):
 class IRouter(Interface):
     """Routes connections and datagrams, and owns the backends' lifecycle."""
 
-    def route(connection: Any) -> Any:
-        """
-        Route one accepted connection to its end; a coroutine function that never raises for what
-        a peer did: the outcome stands in C{connection.trace}.
-        """
-
     def select(inspection: Any, trace: Any, exclude: Set[str] = frozenset()) -> Any:
         """
         Choose a backend without connecting; a coroutine function.
@@ -249,6 +245,23 @@ class IRouter(Interface):
         @return: L{pmmux.members.Member}
         @raises pmmux.errors.RouteError: none was chosen, and why.
         """
+
+    def select_now(inspection: Any, refused: Any) -> Any:
+        """
+        Choose as L{select} does, where that needs neither waiting nor anybody's opinion.
+
+        @param refused: a list that takes the members which do not match.
+        @return: L{pmmux.members.Member}, or C{None} where it is left to L{select}.
+        """
+
+    def must_hear_first(probes: Any) -> bool:
+        """Whether all depends on what the client says; C{probes} are the names of those for connections."""
+
+    def opened(member: Any) -> None:
+        """Traffic was routed to C{member}."""
+
+    def closed(member: Any) -> None:
+        """What was L{opened} has ended."""
 
     def add(backend: Any, before: Any = None) -> Any:
         """Start C{backend} and offer it after the others, or before one of them. @return: Deferred."""
@@ -264,12 +277,11 @@ class IRouter(Interface):
 
 
 class IHealthMonitor(Interface):
-    """
-    Runs health checks, counts what clients' connections come to, and keeps each member's status.
-    """
+    """Runs health checks, counts what clients' connections come to, and keeps each member's status."""
 
     is_observing = Attribute("Whether the four methods that take a member are of any use.")
     left_out = Attribute("Set by the service: to be called with each member that becomes unhealthy.")
+    gets_connections = Attribute("Set by the service: whether a member may get more than datagrams.")
 
     def start() -> None:
         """Check from now on."""
@@ -285,6 +297,9 @@ class IHealthMonitor(Interface):
 
     def use(sections: Any) -> None:
         """Check by C{sections} from now on, and by no others; what is the same goes on."""
+
+    def look_again() -> None:
+        """Listeners have changed, and with them what C{gets_connections} answers."""
 
     def add_check(section: Any) -> None:
         """Check by C{section} too; in the place of the one of its name."""

@@ -168,6 +168,7 @@ class Lifecycle:
         @raises pmmux.errors.ListenError: it cannot be opened, or there is one of that name.
         """
         self._multiplexer.add_listener(spec)
+        self._monitor.look_again()
 
     def replace_listener(self, spec: ListenerSpec) -> None:
         """
@@ -181,6 +182,7 @@ class Lifecycle:
             raise fault
         order = [listener.spec.name for listener in self._multiplexer.listeners()]
         self._multiplexer.put(made, (spec.name,), order)
+        self._monitor.look_again()
 
     def remove_listener(self, name: str) -> None:
         """
@@ -189,6 +191,7 @@ class Lifecycle:
         @raises KeyError: there is none of that name.
         """
         self._multiplexer.remove_listener(name)
+        self._monitor.look_again()
 
     # Health checks.
 

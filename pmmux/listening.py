@@ -14,8 +14,28 @@ from pmmux.express import Arrival, ExpressLane
 from pmmux.interfaces import IListener
 from pmmux.model import Address
 from pmmux.preview import Preview
-from pmmux.transport.accepting import Acceptor, ConnectionLimit
+from pmmux.transport.accepting import Acceptor, ConnectionLimit, connections_for, raise_descriptor_limit
 from pmmux.transport.sockets import ANY_IPV4, ANY_IPV6, AcceptedClient, address_of, close_sockets
+
+
+def most_connections(wanted: int | None) -> int:
+    """
+    How many connections there may be: no more than the limit of open files, which is raised, has room for.
+
+    @param wanted: C{None} for as many as that.
+    """
+    descriptors = raise_descriptor_limit()
+    room = connections_for(descriptors)
+    if wanted is None or wanted <= room:
+        return wanted or room
+    StreamListener.log.warn(
+        "max-connections is {wanted}, and a limit of {descriptors} open files has room for {room}: "
+        "there may be {room} connections",
+        wanted=wanted,
+        descriptors=descriptors,
+        room=room,
+    )
+    return room
 
 
 @implementer(IListener)

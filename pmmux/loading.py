@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attrs import evolve
+
 from pmmux.checks.interfaces import IHealthCheck
 from pmmux.clients import list_faults
 from pmmux.config.load import load, wanted_extensions
@@ -13,7 +15,7 @@ from pmmux.errors import ConfigurationError, Fault, PluginError
 from pmmux.health.options import section_faults, section_options
 from pmmux.interfaces import IBackendProtocol, INATDriver, INegotiator, IRoutingStrategy
 from pmmux.matching import compile_condition, standard_options
-from pmmux.model import Location, OptionKey
+from pmmux.model import Location, OptionKey, SectionValues
 from pmmux.nat.composing import find_section
 from pmmux.nat.wanted import find_faults
 from pmmux.registry import Registry
@@ -35,6 +37,7 @@ def schema_of(registry: Registry) -> Schema:
             "port-map-protocol": ("all", *registry.names(INATDriver)),
         },
         validators={name: each.validate for name, each in registry.all(IBackendProtocol)},
+        validate_check=lambda section: _check_faults(section, registry),
     )
     for section in registry.sections():
         schema = schema.with_section(section)
@@ -70,7 +73,15 @@ def read_settings(
 
     @raises ConfigurationError: with every fault.
     """
-    settings = load(overrides, environment, path, schema_of(registry))
+    schema = evolve(schema_of(registry), validate=lambda settings: _faults_of(settings, registry))
+    settings = load(overrides, environment, path, schema)
+    if faults := _deferring_faults(settings, registry):
+        raise ConfigurationError(tuple(faults))
+    return settings
+
+
+def _faults_of(settings: Settings, registry: Registry) -> list[Fault]:
+    """What goes with what beyond single sections."""
     faults = [
         fault
         for _, negotiator in registry.all(INegotiator)
@@ -78,23 +89,16 @@ def read_settings(
         for fault in negotiator.validate(settings)
     ]
     faults.extend(find_faults(find_section(settings), registry.names(INATDriver)))
-    faults += _deferring_faults(settings)
-    faults += _check_faults(settings, registry)
     faults += list_faults(settings)
-    if faults:
-        raise ConfigurationError(tuple(faults))
     if not settings.listeners:
-        raise ConfigurationError((_no_listener(path),))
-    return settings
-
-
-def _check_faults(settings: Settings, registry: Registry) -> list[Fault]:
-    checks = dict(registry.all(IHealthCheck))
-    faults = []
-    for section in settings.health_checks:
-        protocol = registry.get(IBackendProtocol, section.get("protocol") or "")
-        faults += section_faults(section, checks, getattr(protocol, "default_check", None))
+        faults.append(_no_listener(settings.source))
     return faults
+
+
+def _check_faults(section: SectionValues, registry: Registry) -> list[Fault]:
+    protocol = registry.get(IBackendProtocol, section.get("protocol") or "")
+    checks = dict(registry.all(IHealthCheck))
+    return section_faults(section, checks, getattr(protocol, "default_check", None))
 
 
 def _no_listener(path: str | None) -> Fault:
@@ -102,13 +106,17 @@ def _no_listener(path: str | None) -> Fault:
     return Fault(Location(path or "command line"), "there is no listener", expected)
 
 
-def _deferring_faults(settings: Settings) -> list[Fault]:
+def _deferring_faults(settings: Settings, registry: Registry) -> list[Fault]:
     """A rule that silence can reach is never reached where the system holds silent clients back."""
     if not settings.globals.get("defer-accept"):
         return []
     where = settings.globals.where(OptionKey("defer-accept"))
+    probes = {probe.name for probe in registry.probes("tcp")}
+    conditions = ((spec.name, compile_condition(spec.options)) for spec in settings.backends)
     reached = [
-        spec.name for spec in settings.backends if not compile_condition(spec.options).depends_on_octets
+        name
+        for name, condition in conditions
+        if condition.can_match(probes) and not condition.depends_on_octets(probes)
     ]
     return [
         Fault(

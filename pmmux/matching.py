@@ -25,6 +25,7 @@ from pmmux.conditions import (
 )
 from pmmux.config.options import Option
 from pmmux.config.patterns import Pattern, compile_pattern
+from pmmux.config.values import UnknownWordError
 from pmmux.model import PriorityTier, SectionValues
 
 HIGHEST_PORT = 65535
@@ -95,7 +96,8 @@ def _parse_tier(text: str) -> PriorityTier:
     try:
         return PriorityTier[text.upper()]
     except KeyError:
-        raise ValueError("not a priority tier") from None
+        tiers = [tier.name.lower() for tier in PriorityTier]
+        raise UnknownWordError("not a priority tier", text, tiers) from None
 
 
 def _parse_host_pattern(text: str) -> Pattern:
@@ -111,7 +113,7 @@ def standard_options(probe_names: Sequence[str]) -> tuple[Option, ...]:
 
     def parse_probe(text: str) -> str:
         if text not in probe_names:
-            raise ValueError(f"there is no probe {text!r}")
+            raise UnknownWordError(f"there is no probe {text!r}", text, probe_names)
         return text
 
     network = "an address or CIDR range"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -26,7 +26,6 @@ class Member:
     @ivar capacity: its limit of connections; C{None} for none.
     @ivar express_target: where the express lane may go; C{None} where it may not.
     @ivar first_octet: the time its upstream takes to say something; made when it is first observed.
-    @ivar depends_on_octets: whether its condition is undecided for certain before the first octet.
     """
 
     __slots__ = (
@@ -37,7 +36,6 @@ class Member:
         "backend",
         "capacity",
         "condition",
-        "depends_on_octets",
         "express_target",
         "first_octet",
         "is_offered",
@@ -57,7 +55,6 @@ class Member:
         self.condition = condition
         self.routed = 0
         self.active = 0
-        self.depends_on_octets = isinstance(condition, AllOf) and condition.depends_on_octets
         self.answers_itself: bool = IProtocolBackend.providedBy(backend)
         self.capacity: Capacity | None = capacity_of(backend)
         # Who may have to wait for room takes the general course.
@@ -181,6 +178,25 @@ class MemberIndex:
         self._only_names: _NameGroup | None = None
         if len(self._groups) == 1 and all(_asks_names_only(member.condition) for member in members):
             (self._only_names,) = self._groups.values()
+        self._before_octets: list[tuple[Member, bool]] | None = None
+
+    def must_hear_first(self, probes: Container[str]) -> bool:
+        """
+        Whether the first member that is offered and may match at all is undecided for certain before the
+        first octet.
+
+        @param probes: the names of those of the transport; always the same ones.
+        """
+        if self._before_octets is None:
+            self._before_octets = [
+                (member, isinstance(condition, AllOf) and condition.depends_on_octets(probes))
+                for member in self._members
+                if not isinstance(condition := member.condition, AllOf) or condition.can_match(probes)
+            ]
+        for member, depends_on_octets in self._before_octets:
+            if member.is_offered:
+                return depends_on_octets
+        return False
 
     def first_now(self, inspection: Inspection, refused: list[Member]) -> Member | None:
         """

@@ -167,6 +167,17 @@ class Client:
     local: Address
 
 
+@define(slots=True, unsafe_hash=True, weakref_slot=False)
+class AnnouncedClient(Client):
+    """
+    One whom a PROXY header has announced.
+
+    @ivar peer: who is really connected, and has told so.
+    """
+
+    peer: Address
+
+
 @frozen(slots=True)
 class Location:
     """

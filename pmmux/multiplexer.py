@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from pmmux import errors
 from pmmux.clients import ClientLimits, is_announced
+from pmmux.conditions import AllOf
 from pmmux.connection import Connection
 from pmmux.course import Course
 from pmmux.course_services import CourseServices
@@ -25,6 +26,8 @@ from pmmux.interfaces import IMultiplexer
 from pmmux.listening import StreamListener
 from pmmux.preview import Preview, PreviewTransport
 from pmmux.session import Session
+from pmmux.terminated import Terminated
+from pmmux.terminating import make_lane
 from pmmux.transport.accepting import ConnectionLimit
 from pmmux.transport.datagram_sockets import open_datagram_sockets
 from pmmux.transport.handover import SocketPool, pool_of
@@ -69,6 +72,7 @@ class Multiplexer:
         self.listening_options = ListeningOptions()
         self.clients: ClientLimits | None = None
         self._lane: ExpressLane | None = None
+        self._has_lane = False
         self._reactor = reactor
         self._data_path = data_path
         self._limit = limit
@@ -91,6 +95,7 @@ class Multiplexer:
         """
         self.course_services = services
         self._lane = None
+        self._has_lane = has_lane
         if has_lane and not services.negotiates:
             self._lane = ExpressLane(
                 services,
@@ -212,6 +217,22 @@ class Multiplexer:
         listeners = (*self._listeners.values(), *self._draining)
         return [listener.table for listener in listeners if isinstance(listener, DatagramListener)]
 
+    def gives_connections(self, member: Any) -> bool:
+        """
+        Whether any listener may give C{member} a connection, as far as its port and protocol tell: where
+        none does it gets datagrams only.
+        """
+        condition = member.condition
+        listening = [each for each in self._listeners.values() if isinstance(each, StreamListener)]
+        if not isinstance(condition, AllOf):
+            return bool(listening)
+        probes = self.course_services.catalogue.probes
+        return any(
+            # A PROXY header may tell of another port.
+            condition.can_match(probes, None if is_announced(each.spec) else each.addresses()[0].port)
+            for each in listening
+        )
+
     async def stop(self, drain_seconds: float) -> None:
         """
         Stop listening, let connections end within C{drain_seconds}, and close the rest.
@@ -262,9 +283,17 @@ class Multiplexer:
 
     def _way(self, spec: Any) -> tuple[Callable[[Arrival, Preview], None], ExpressLane | None]:
         services = self.services_for(spec)
-        # The lane runs the chain that all have, and no listener's own.
+
+        def begin(arrival: Arrival, preview: Preview) -> None:
+            self._begin(arrival, preview, services)
+
+        # The lane runs the chain that all have; one of a listener's own, where TLS is all it adds.
         lane = self._lane if services is self.course_services else None
-        return lambda arrival, preview: self._begin(arrival, preview, services), lane
+        if lane is None and self._has_lane:
+            lane = make_lane(
+                services, self._data_path, self.preview_limit_octets, begin, self._wait, self._begin
+            )
+        return begin, lane
 
     def _close(self) -> None:
         listeners, self._listeners = self._listeners, {}
@@ -293,7 +322,13 @@ class Multiplexer:
         listener.stop()
         self._check_empty()
 
-    def _begin(self, arrival: Arrival, preview: Preview, services: CourseServices | None = None) -> None:
+    def _begin(
+        self,
+        arrival: Arrival,
+        preview: Preview,
+        services: CourseServices | None = None,
+        terminated: Terminated | None = None,
+    ) -> None:
         """Let a connection take its general course."""
 
         def opened(stream: PreviewTransport) -> None:
@@ -302,13 +337,19 @@ class Multiplexer:
             )
             course = Course(services or self.course_services, connection)
             self.courses[arrival.identifier] = course
+            if terminated is not None:
+                terminated.describe(connection)
+                if terminated.refused is not None:
+                    course.refuse(terminated.refused)
+                    return
             course.start(arrival.timeout)
             if arrival.closed_with and arrival.identifier in self.courses:
                 # Silence may have found it a backend.
                 self.courses[arrival.identifier].close(arrival.closed_with)
 
         def build() -> PreviewTransport:
-            return PreviewTransport(self.preview_limit_octets, opened, preview=preview)
+            stream = PreviewTransport(self.preview_limit_octets, opened, preview=preview)
+            return stream if terminated is None else terminated.lay_under(stream)
 
         try:
             # While there is a socket to ask: the data path may keep a duplicate of its own.

@@ -6,6 +6,7 @@ and replayed once to whoever takes the connection.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -133,6 +134,11 @@ class CountedTransport:
     def writeSequence(self, chunks: Any) -> None:
         """Write and count."""
         self.write(b"".join(chunks))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """As asked, where there is such a thing: Twisted's HTTP server sets it on unix sockets too."""
+        with suppress(OSError):
+            self._transport.setTcpNoDelay(enabled)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define
@@ -59,6 +59,7 @@ class Registry:
         self._options: dict[str, list[Option]] = {}
         self._sections: dict[str, SectionSchema] = {}
         self._probes: dict[str, list[str]] = {"tcp": [], "udp": []}
+        self._makers: dict[Any, Callable[..., Any]] = {}
 
     def register(self, interface: Any, component: Any, name: str = "", replace: bool = False) -> None:
         """
@@ -80,6 +81,30 @@ class Registry:
     def get(self, interface: Any, name: str = "") -> Any:
         """The component, or C{None} where there is none."""
         return self.components.queryUtility(interface, name=name)
+
+    def provide(self, interface: Any, make: Callable[..., Any]) -> None:
+        """
+        Replace one of the services that the process is composed of.
+
+        @param interface: L{pmmux.interfaces.IRouter}, C{IMultiplexer}, C{IHealthMonitor} or C{IDataPath}.
+        @param make: called once with the maker of ours and what that takes; returns the service, which may be
+            of a subclass of ours, or stand before it.
+        @raises PluginError: another extension has replaced it.
+        """
+        if interface in self._makers:
+            raise PluginError(interface.getName(), "replaced by two extensions")
+        self._makers[interface] = make
+
+    def make(self, interface: Any, ours: Callable[..., Any], *arguments: Any) -> Any:
+        """
+        Make a service, ours or what L{provide} has put in its place, to be found by L{get}.
+
+        @raises PluginError: it does not provide the interface.
+        """
+        make = self._makers.get(interface)
+        made = ours(*arguments) if make is None else make(ours, *arguments)
+        self.register(interface, made, replace=True)
+        return made
 
     def all(self, interface: Any) -> list[tuple[str, Any]]:
         """Names and components, sorted by name."""

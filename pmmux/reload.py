@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
-from pmmux.config.settings import ListenerSpec, Settings, written
+from pmmux.config.settings import Settings, written
 from pmmux.errors import PmmuxError
-from pmmux.interfaces import INegotiator, IRoutingStrategy
+from pmmux.interfaces import INATDriver, INegotiator, IRoutingStrategy
 from pmmux.model import BackendSpec, SectionValues
-from pmmux.nat.wanted import list_wanted
+from pmmux.nat.composing import make_service, use_settings
 from pmmux.tls.interfaces import ICertificateStore
 from pmmux.tls.store import CertificateStore
 from pmmux.transport.relaying import RelayLimits
@@ -40,6 +40,13 @@ _AT_ONCE = frozenset(
         "deny",
         "deny-file",
         "verbosity",
+        "mux-only",
+        "portmap-only",
+        "gateway",
+        "network-interface",
+        "port-map-protocol",
+        "port-map-lifetime",
+        "port-map-renewal-lead",
     }
 )
 
@@ -179,9 +186,11 @@ class Reload:
             lifecycle.remove_backend(name)
         lifecycle.order_backends(list(specs))
         multiplexer.put(made, leaving, list(wanted))
+        service.health.look_again()
         for listener in made:
             service.log_listener(listener)
-        self._change_components(running, wanted, leaving)
+        self._change_components()
+        later = await self._change_port_mapping()
         at_once = tuple(name for name in self._options if name in _AT_ONCE)
         return ReloadReport(
             listeners,
@@ -189,7 +198,7 @@ class Reload:
             checks,
             at_once,
             self._sections,
-            tuple(name for name in self._options if name not in _AT_ONCE),
+            (*(name for name in self._options if name not in _AT_ONCE), *later),
         )
 
     def _make_backends(self, specs: Iterable[BackendSpec]) -> dict[str, Any]:
@@ -222,9 +231,7 @@ class Reload:
             service.data_path.limits = RelayLimits(option("idle-timeout"), option("half-closed-timeout"))
         service.wiring.connect_seconds = option("connect-timeout")
 
-    def _change_components(
-        self, running: Mapping[str, ListenerSpec], wanted: Mapping[str, ListenerSpec], leaving: Iterable[str]
-    ) -> None:
+    def _change_components(self) -> None:
         service = self._service
         if self._sections:
             store = service.registry.get(ICertificateStore)
@@ -232,18 +239,30 @@ class Reload:
                 # Whoever needs it next makes another.
                 service.registry.components.unregisterUtility(store, ICertificateStore)
             negotiators = [each for _, each in service.registry.all(INegotiator)]
-            for component in (store, *negotiators, service.nat):
+            for component in (store, *negotiators):
                 reconfigure = getattr(component, "reconfigure", None)
                 if reconfigure is not None:
                     reconfigure(self._after)
+        # A file that was replaced is taken in now, not when somebody connects.
+        read_again = getattr(service.registry.get(ICertificateStore), "reload", None)
+        if read_again is not None:
+            read_again()
         if self._sections or self._options:
             service.share_anew()
-        if service.nat is None:
-            return
-        for name in leaving:
-            if running[name].public_port is not None:
-                service.nat.remove(name)
-        places = {each.spec.name: each.addresses()[0].port for each in service.multiplexer.listeners()}
-        fresh = [spec for name, spec in wanted.items() if name not in running or running[name] != spec]
-        for mapping in list_wanted(evolve(spec, port=places[spec.name]) for spec in fresh):
-            service.nat.add(mapping)
+
+    async def _change_port_mapping(self) -> tuple[str, ...]:
+        """@return: what of it changes only when pmmux is started again."""
+        service, nat = self._service, self._service.nat
+        listeners = service.multiplexer.listeners()
+        is_wanted = not self._after.globals.get("mux-only")
+        if nat is not None and is_wanted:
+            return use_settings(nat, self._after, listeners)
+        if nat is not None:
+            service.nat = None
+            await nat.stop()
+        elif is_wanted:
+            drivers = [driver for _, driver in service.registry.all(INATDriver)]
+            reactor = service.wiring.reactor
+            service.nat = make_service(reactor, self._after, drivers, listeners, service.reporter)
+            service.nat.start()
+        return ()

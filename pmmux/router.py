@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Container, Sequence, Set
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from zope.interface import implementer
 
 from pmmux.candidates import Candidates
 from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_NO_BACKEND, RouteError
 from pmmux.inspection import Inspection
+from pmmux.interfaces import IConnectionBackend, IDatagramBackend, IProtocolBackend, IRouter
 from pmmux.members import Member, MemberIndex
 from pmmux.metrics.catalogue import (
     BACKEND_CONNECTION_ACCEPTED,
@@ -18,12 +20,14 @@ from pmmux.metrics.catalogue import (
 )
 from pmmux.model import BackendInfo, RouteTrace, Status
 
+TCP, UDP = "tcp", "udp"
 _SET_ASIDE = frozenset({Status.DRAINING, Status.STOPPED})
 
 
+@implementer(IRouter)
 class Router:
     """
-    Owns the backends of one transport and chooses among them.
+    Owns the backends and chooses among those of the transport.
 
     It knows no protocol: conditions ask the inspection, the strategy chooses.
     """
@@ -36,7 +40,7 @@ class Router:
         self.use(strategy)
         self._reporter = reporter
         self._members: list[Member] = []
-        self._index: MemberIndex | None = None
+        self._indexes: dict[str, MemberIndex] = {}
         self._draining: dict[int, tuple[Member, Callable[[], None]]] = {}
         self._watchers: tuple[Callable[[str, Member], None], ...] = ()
 
@@ -49,16 +53,15 @@ class Router:
         """Ask members in this order from now on; those that are not in it come last, as they stand."""
         rank = {name: place for place, name in enumerate(names)}
         self._members.sort(key=lambda member: rank.get(member.name, len(rank)))
-        self._index = None
+        self._indexes.clear()
 
     async def select(
         self, inspection: Inspection, trace: RouteTrace, exclude: Set[str] = frozenset()
     ) -> Member:
         """See L{pmmux.interfaces.IRouter.select}."""
-        if self._index is None:
-            self._index = MemberIndex(tuple(self._members))
         trace.strategy = self.strategy.name
-        candidates = Candidates(self._index.in_order(inspection), inspection, trace, exclude)
+        index = self._index_for(inspection.client.transport)
+        candidates = Candidates(index.in_order(inspection), inspection, trace, exclude)
         chosen: Member | None = await self.strategy.choose(
             inspection.client, inspection.properties, candidates
         )
@@ -79,16 +82,22 @@ class Router:
         """
         if not self._takes_first:
             return None
-        if self._index is None:
-            self._index = MemberIndex(tuple(self._members))
-        return self._index.first_now(inspection, refused)
+        return self._index_for(inspection.client.transport).first_now(inspection, refused)
 
-    def must_hear_first(self) -> bool:
-        """Whether the first backend that is offered depends on what the client says, on nothing else."""
-        for member in self._members:
-            if member.is_offered:
-                return member.depends_on_octets
-        return False
+    def must_hear_first(self, probes: Container[str]) -> bool:
+        """
+        Whether the first backend that may be had depends on what the client says, on nothing else.
+
+        @param probes: the names of those for connections.
+        """
+        return self._index_for(TCP).must_hear_first(probes)
+
+    def _index_for(self, transport: str) -> MemberIndex:
+        index = self._indexes.get(transport)
+        if index is None:
+            members = tuple(member for member in self._members if _may_take(member, transport))
+            index = self._indexes[transport] = MemberIndex(members)
+        return index
 
     def opened(self, member: Member) -> None:
         """Traffic was routed to C{member}."""
@@ -218,7 +227,7 @@ class Router:
     async def stop(self) -> None:
         """Stop every backend, whatever is still open."""
         members, self._members = self._members, []
-        self._index = None
+        self._indexes.clear()
         for member in members:
             member.status = Status.STOPPED
             await maybeDeferred(member.backend.stop)
@@ -243,7 +252,7 @@ class Router:
         return member
 
     def _changed(self, event: str, member: Member) -> None:
-        self._index = None
+        self._indexes.clear()
         self._reporter.event(event, backend=member.name, protocol=member.backend.spec.protocol)
 
     def _tell(self, event: str, member: Member) -> None:
@@ -256,3 +265,14 @@ class Router:
         reporter.gauge(BACKEND_CONNECTIONS_ACTIVE, lambda: member.active, backend=name)
         reporter.counter(BACKEND_CONNECTION_ACCEPTED, lambda: member.routed, backend=name)
         reporter.counter(BACKEND_CONNECTION_CLOSED, lambda: member.routed - member.active, backend=name)
+
+
+def _may_take(member: Member, transport: str) -> bool:
+    # What provides nothing stands for another backend, as in pmmux.explain.
+    backend = member.backend
+    takes_datagrams = IDatagramBackend.providedBy(backend)
+    takes_connections = IConnectionBackend.providedBy(backend) or IProtocolBackend.providedBy(backend)
+    wanted, other = takes_connections, takes_datagrams
+    if transport == UDP:
+        wanted, other = other, wanted
+    return wanted or not other

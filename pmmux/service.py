@@ -33,11 +33,14 @@ from pmmux.interfaces import (
     IDataPath,
     IHealthMonitor,
     IMetricSink,
+    IMultiplexer,
     INATDriver,
     INegotiator,
+    IRouter,
     IRoutingStrategy,
 )
 from pmmux.lifecycle import Lifecycle
+from pmmux.listening import most_connections
 from pmmux.logs import LineObserver, install
 from pmmux.matching import compile_condition
 from pmmux.metrics.exporting import make_sinks
@@ -51,7 +54,7 @@ from pmmux.reload import Reload, ReloadError, ReloadReport
 from pmmux.router import Router
 from pmmux.session import Session
 from pmmux.systemd import Notifier
-from pmmux.transport.accepting import ConnectionLimit, connections_for, raise_descriptor_limit
+from pmmux.transport.accepting import ConnectionLimit
 from pmmux.transport.connecting import Connector
 from pmmux.transport.datagram import DatagramPath
 from pmmux.transport.fast import FastDataPath
@@ -95,7 +98,7 @@ class PmmuxService(MultiService):
         self.ring = TraceRing(settings.globals.get("trace-length"))
         self.control = ControlServer(reactor, self, settings.globals)
         option = settings.globals.get
-        self.data_path: Any = registry.get(IDataPath) or self._make_data_path()
+        self.data_path: Any = registry.make(IDataPath, self._make_data_path)
         self.wiring = Services(
             reactor=reactor,
             data_path=self.data_path,
@@ -105,12 +108,16 @@ class PmmuxService(MultiService):
             connect_seconds=option("connect-timeout"),
             datagrams=DatagramPath(reactor, self.data_path),
         )
-        self.router = Router(registry.get(IRoutingStrategy, option("routing-strategy")), self.reporter)
-        self.health: Any = registry.get(IHealthMonitor) or HealthMonitor(
-            self.wiring, self.router, dict(registry.all(IHealthCheck)), settings.health_checks
+        strategy = registry.get(IRoutingStrategy, option("routing-strategy"))
+        self.router: Any = registry.make(IRouter, Router, strategy, self.reporter)
+        checks = dict(registry.all(IHealthCheck))
+        self.health: Any = registry.make(
+            IHealthMonitor, HealthMonitor, self.wiring, self.router, checks, settings.health_checks
         )
-        self._limit = ConnectionLimit(option("max-connections") or connections_for(raise_descriptor_limit()))
-        self.multiplexer = Multiplexer(
+        self._limit = ConnectionLimit(most_connections(option("max-connections")))
+        self.multiplexer: Any = registry.make(
+            IMultiplexer,
+            Multiplexer,
             reactor,
             self.data_path,
             self._limit,
@@ -130,6 +137,7 @@ class PmmuxService(MultiService):
         self.multiplexer.use(self._course_services(), isinstance(self.data_path, FastDataPath))
         self.multiplexer.services_for = self._services_for
         self.multiplexer.datagram_services = self._datagram_services()
+        self.health.gets_connections = self.multiplexer.gives_connections
         self.lifecycle = Lifecycle(reactor, self.router, self.multiplexer, self.health, self.make_backend)
         self.notifier: Notifier | None = None
         self._is_stopping = False
@@ -254,8 +262,7 @@ class PmmuxService(MultiService):
 
     def limit_connections(self) -> None:
         """Bound connections as the settings now say."""
-        most = self.settings.globals.get("max-connections")
-        self._limit.change(most or connections_for(raise_descriptor_limit()))
+        self._limit.change(most_connections(self.settings.globals.get("max-connections")))
 
     def _limit_clients(self) -> None:
         self._clients.use(self.settings)
@@ -339,7 +346,7 @@ class PmmuxService(MultiService):
             own = negotiator if make is None else make(listener, self.settings, self.wiring)
             if own is not None:
                 chain.append(own)
-        services = self.multiplexer.course_services.with_negotiators(chain)
+        services: CourseServices = self.multiplexer.course_services.with_negotiators(chain)
         if is_announced(listener) and self._clients.are_for(listener.name):
             services = copy.copy(services)
             services.clients = self._clients
@@ -375,10 +382,6 @@ class PmmuxService(MultiService):
         self._access.write(record)
         trace = course.trace if isinstance(course, Session) else course.connection.trace
         self.ring.add((record, trace))
-        for attempt in getattr(trace, "attempts", ()):
-            if attempt.seconds and not attempt.error:
-                duration = self.reporter.duration("backend.connect.duration", backend=attempt.backend)
-                duration.observe(attempt.seconds)
 
     def _log_refused(self, record: AccessRecord) -> None:
         if self._refusal_budget.allows():

@@ -7,7 +7,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from pmmux.access import AccessRecord
+from pmmux.access import AccessRecord, peer_of
 from pmmux.errors import OUTCOME_CLOSED, OUTCOME_RESET_BY_UPSTREAM
 from pmmux.interfaces import IRelayOwner
 from pmmux.members import Member
@@ -139,4 +139,6 @@ class Session:
             self.detected or "",
             self.server_name,
             self.host,
+            "",
+            peer_of(self.client),
         )

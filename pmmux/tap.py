@@ -25,6 +25,8 @@ from pmmux.reload import ReloadError
 from pmmux.service import PmmuxService
 from pmmux.systemd import Notifier, read_initial_environment, take_sockets
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_RELOADING = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 DEFAULT_FILES = ("pmmux.ini", "pmmux.toml")
 # The singular, with its letter, of each option of [pmmux] that is given once for each item.
 _REPEATED = {
@@ -121,6 +123,7 @@ def makeService(options: Options) -> PmmuxService:
     except ValueError as error:
         _fail(f"sockets from the service manager: {error}")
     service.notifier = Notifier(reactor, os.environ, os.getpid())
+    _act_on_signals(reactor, service)
     umask = parent.get("umask")
     before = os.umask(umask) if umask is not None else None
     try:
@@ -134,10 +137,6 @@ def makeService(options: Options) -> PmmuxService:
         PmmuxService.log.warn("the service manager opened {place}, and no listener wants it", place=place)
     pool.close()
     service.control.give_to(parent.get("uid"), parent.get("gid"))
-    # Now, for a signal that comes before the reactor runs, and again when it has set its own.
-    stopping: list[bool] = []
-    _act_on_signals(reactor, service, stopping)
-    reactor.callWhenRunning(_act_on_signals, reactor, service, stopping)
     return service
 
 
@@ -183,9 +182,33 @@ def _fail(*faults: object) -> Any:
     raise SystemExit(1)
 
 
-def _act_on_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) -> None:
-    _stop_on_signals(reactor, service, stopping)
+def _act_on_signals(reactor: Any, service: PmmuxService) -> None:
+    """
+    Stop and reload by signals, from before anybody can connect to the end of the process.
 
+    The reactor's own handlers make twistd end by the signal it got; a clean stop is status 0.
+    """
+    stopping: list[bool] = []
+    _take_signals(reactor, service, stopping)
+    # When the reactor starts it sets its own; what comes just then is held back until it has ours again.
+    reactor.addSystemEventTrigger("before", "startup", _hold_back, True)
+    reactor.callWhenRunning(_take_signals, reactor, service, stopping)
+    reactor.callWhenRunning(_hold_back, False)
+    # Nothing is left to be stopped; the interpreter's end would let a late signal kill it.
+    reactor.addSystemEventTrigger("after", "shutdown", _pass_over_signals)
+
+
+def _hold_back(held: bool) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK if held else signal.SIG_UNBLOCK, _ENDING)
+
+
+def _pass_over_signals() -> None:
+    for number in (*_ENDING, *_RELOADING):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _take_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) -> None:
     def reload(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(reload_now)
 
@@ -193,17 +216,6 @@ def _act_on_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) -
         # Whatever is wrong stands in the log.
         service.reload().addErrback(_forget_refusal)
 
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, reload)
-
-
-def _forget_refusal(failure: Any) -> None:
-    if failure.check(ReloadError) is None:
-        PmmuxService.log.failure("reloading failed", failure)
-
-
-def _stop_on_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) -> None:
-    # The reactor's own handlers make twistd end by the signal it got; a clean stop is status 0.
     def stop(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop_or_hurry)
 
@@ -214,5 +226,12 @@ def _stop_on_signals(reactor: Any, service: PmmuxService, stopping: list[bool]) 
             stopping.append(True)
             reactor.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _RELOADING:
+        signal.signal(number, reload)
+    for number in _ENDING:
         signal.signal(number, stop)
+
+
+def _forget_refusal(failure: Any) -> None:
+    if failure.check(ReloadError) is None:
+        PmmuxService.log.failure("reloading failed", failure)

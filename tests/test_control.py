@@ -202,7 +202,7 @@ class SteeringTests(ControlCase):
         started = self.start(self.configure())
         client = self.talk(started)
         said = self.ctl("explain", "--id", "1")
-        self.assertIn("candidate up: match", said)
+        self.assertRegex(said, r"candidate +up +match after 11 octets: detect = ssh")
         client.close()
         started.wait_finished(1)
         told = json.loads(self.ctl("explain", "--id", "1", "--json"))
@@ -247,6 +247,37 @@ class SteeringTests(ControlCase):
         self.assertEqual(read_exactly(talking, 5), b"still")
         talking.close()
         wait_for(lambda: len(client.call("backends.list")) == 1, "only one backend")
+
+    def test_listeners_come_and_go(self) -> None:
+        started = self.start(self.configure())
+        client = self.client()
+        with self.assertRaises(CommandError) as refused:
+            taken = str(self.upstream.port)
+            client.call("listeners.add", name="x", options={"port": taken, "bind": "127.0.0.1"})
+        self.assertEqual(refused.exception.code, "refused")
+        options = {"port": "?", "bind": "127.0.0.1"}
+        (place,) = client.call("listeners.add", name="more", options=options)["addresses"]
+        talking = self.connect(int(place.rpartition(":")[2]))
+        talking.sendall(b"SSH-2.0-y\r\n")
+        self.assertEqual(read_exactly(talking, 11), b"SSH-2.0-y\r\n")
+        path = self.directory / "more.sock"
+        client.call("listeners.replace", name="more", options={"bind": f"unix:{path}"})
+        self.connect(str(path)).close()
+        self.assertEqual(client.call("listeners.remove", name="more"), {"name": "more", "open": 1})
+        self.assertFalse(path.exists())
+        talking.sendall(b"still")
+        self.assertEqual(read_exactly(talking, 5), b"still")
+        self.talk(started).close()
+
+    def test_checks_come_and_go(self) -> None:
+        self.start(self.configure())
+        client = self.client()
+        said = self.ctl("checks", "add", "one", "backend=up", "interval=100ms")
+        self.assertRegex(said, r"one +up +connect")
+        wait_for(lambda: client.call("health", backend="up")[0]["status"] == "healthy", "a passed check")
+        client.call("checks.remove", name="one")
+        self.assertEqual(client.call("health", backend="up")[0]["status"], "unknown")
+        self.assertEqual(client.call("checks.list"), [])
 
     def refused(self, started: Pmmux) -> str:
         done = len(started.finished())
@@ -317,7 +348,7 @@ class ConsoleTests(ControlCase):
         (backend,) = [json.loads(line) for line in self.ctl("backends", "--json").splitlines()]
         self.assertEqual((backend["name"], backend["routed"]), ("up", 1))
         self.assertIn("closed", self.ctl("trace", "--backend", "up"))
-        self.assertIn("candidate up: match", self.ctl("trace", "show", "1"))
+        self.assertRegex(self.ctl("trace", "show", "1"), r"candidate +up +match")
         self.assertEqual(json.loads(self.ctl("status", "--json"))["pid"], started.pid)
         added = self.ctl("backends", "add", "x", "noop", "priority=standby", "--before", "up")
         self.assertIn("standby", added)
@@ -330,6 +361,8 @@ class ConsoleTests(ControlCase):
         self.ctl("sessions", "kill", status=exits.USAGE)
         self.ctl("backends", "frobnicate", status=exits.USAGE)
         self.ctl("trace", "--limit", "x", status=exits.USAGE)
+        self.assertIn("did you mean 'backends'?", self.ctl("backend", status=exits.USAGE))
+        self.assertIn("NAME=VALUE", self.ctl("backends", "add", "x", "noop", "priority", status=exits.USAGE))
 
     def test_it_finds_the_only_one(self) -> None:
         directory = self.make_directory("run")

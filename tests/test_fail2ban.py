@@ -27,8 +27,9 @@ FORGED = (
 )
 
 
-def make_record(client: str, outcome: str, worded: str = "") -> AccessRecord:
-    return AccessRecord(1767268800.25, 0.5, "front", "tcp", client, outcome, 1, sni=worded, host=worded)
+def make_record(client: str, outcome: str, worded: str = "", peer: str = "") -> AccessRecord:
+    moment = 1767268800.25
+    return AccessRecord(moment, 0.5, "front", "tcp", client, outcome, 1, sni=worded, host=worded, peer=peer)
 
 
 class FilterTests(PmmuxCase):
@@ -54,8 +55,10 @@ class FilterTests(PmmuxCase):
             make_record("192.0.2.4:5555", "closed"),
             make_record("192.0.2.5:5555", "client-gone"),
             make_record("unix:", "malformed"),
+            # Whom a proxy announced, not the proxy.
+            make_record("192.0.2.6:5555", "no-backend", peer="192.0.2.7:5555"),
         )
-        expected = ["192.0.2.1", "192.0.2.2", "2001:db8::3"]
+        expected = ["192.0.2.1", "192.0.2.2", "192.0.2.6", "2001:db8::3"]
         self.assertEqual(sorted(self.find(log)), sorted(expected * 2))
 
     def test_nothing_that_a_client_words_counts(self) -> None:

@@ -71,6 +71,18 @@ class AddressTests:
         self.assertEqual(pmmux.stop(), 0)
         self.assertFalse((self.directory / "front").exists())
 
+    def test_backends_that_answer_themselves_on_a_unix_socket(self) -> None:
+        front = str(self.directory / "front.sock")
+        pmmux = self.start(
+            f"[listener front]\nbind = unix:{front}\n[backend web]\nprotocol = http-response\n"
+            "response.body = {host} {path}\n"
+        )
+        client = self.connect(front)
+        client.sendall(b"GET /a HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
+        self.assertTrue(read_all(client).endswith(b"\r\n\r\nbox /a"))
+        pmmux.wait_finished(1)
+        self.assertEqual(pmmux.outcomes(), {"closed": 1})
+
     def test_unix_socket_left_by_a_killed_process(self) -> None:
         front = self.directory / "front"
         config = f"[listener front]\nbind = unix:{front}\n[backend rest]\nprotocol = noop\n"

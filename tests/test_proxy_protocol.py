@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
+from pmmux.test.authority import Authority
 from pmmux.wire.proxyheader import ProxyHeader, read_proxy_header, write_v2
 from pmmux.wire.reading import Incomplete
-from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, find_program, read_all, read_exactly
+from tests.support.case import (
+    SOCKET_SECONDS,
+    OnFastPath,
+    OnPortablePath,
+    PmmuxCase,
+    find_program,
+    read_all,
+    read_exactly,
+)
 from tests.support.peers import Peer, answer_with, echo
 from tests.support.process import Pmmux
 from tests.support.waiting import wait_for
@@ -19,7 +29,7 @@ V2 = write_v2(read_proxy_header(V1))
 REQUEST = b"GET /x HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"
 NGINX = """
 daemon off;
-master_process off;
+worker_processes 1;
 pid {directory}/nginx.pid;
 error_log {directory}/nginx.log;
 events {{ worker_connections 100; }}
@@ -31,7 +41,8 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     server {{
-        listen 127.0.0.1:{port} proxy_protocol;
+        listen 127.0.0.1:{port} proxy_protocol {options};
+        {more}
         location / {{
             return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_port $request_uri";
         }}
@@ -47,12 +58,50 @@ defaults
     timeout client 10s
     timeout server 10s
 frontend front
-    bind 127.0.0.1:{port}
+    bind fd@{descriptor}
     unique-id-format %{{+X}}o\\ %ci-%cp
     default_backend pmmux
 backend pmmux
     server pmmux 127.0.0.1:{target} {options}
 """
+HAPROXY_RECEIVER = """
+global
+    maxconn 100
+defaults
+    mode http
+    timeout client 10s
+frontend front
+    bind fd@{descriptor} accept-proxy
+    http-request return status 200 content-type text/plain lf-string "%ci %cp"
+"""
+
+
+class Receivers(PmmuxCase):
+    """
+    Real programs that serve connections of sockets which are opened here: their ports are not
+    anybody else's by the time they start.
+    """
+
+    def start_nginx(self, options: str = "", more: str = "") -> int:
+        listening = self.listen()
+        port: int = listening.getsockname()[1]
+        directory = self.make_directory(f"nginx-{port}")
+        config = directory / "nginx.conf"
+        config.write_text(NGINX.format(directory=directory, port=port, options=options, more=more))
+        self.spawn(
+            [find_program("nginx"), "-c", str(config), "-p", str(directory)],
+            pass_fds=(listening.fileno(),),
+            env={**os.environ, "NGINX": f"{listening.fileno()};"},
+        )
+        return port
+
+    def start_haproxy(self, config: str, **more: Any) -> int:
+        listening = self.listen()
+        port: int = listening.getsockname()[1]
+        path = self.directory / f"haproxy-{port}.cfg"
+        path.write_text(config.format(descriptor=listening.fileno(), **more))
+        self.spawn([find_program("haproxy"), "-db", "-f", str(path)], pass_fds=(listening.fileno(),))
+        return port
 
 
 def needs_program(name: str) -> Callable[[Any], Any]:
@@ -62,21 +111,6 @@ def needs_program(name: str) -> Callable[[Any], Any]:
         return decorated
 
     return mark
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def front(policy: str, trusted: str = "127.0.0.0/8") -> str:
@@ -103,10 +137,9 @@ def read_header(sock: socket.socket) -> tuple[ProxyHeader, bytes]:
 
 
 class InboundTests:
-    def start_echo(self, policy: str, trusted: str = "127.0.0.0/8", more: str = "") -> Pmmux:
+    def start_echo(self, policy: str, trusted: str = "127.0.0.0/8", detect: str = "3s") -> Pmmux:
         return self.start(
-            "[pmmux]\ndetect-timeout = 1s\n"
-            + more
+            f"[pmmux]\ndetect-timeout = {detect}\n"
             + front(policy, trusted)
             + backend("echo", Peer(self, echo).port)
         )
@@ -120,13 +153,16 @@ class InboundTests:
 
     def test_both_versions(self) -> None:
         pmmux = self.start_echo("require")
-        for header in (V1, V2):
+        for number, header in enumerate((V1, V2), 1):
             client = self.say(pmmux, header + b"hello")
             self.assertEqual(read_exactly(client, 5), b"hello")
             client.shutdown(socket.SHUT_WR)
             self.assertEqual(read_all(client), b"")
-        for line in pmmux.wait_finished(2):
-            self.assertEqual((line["client"], line["outcome"]), ("192.0.2.1:56324", "closed"))
+            peer = "{}:{}".format(*client.getsockname())
+            line = pmmux.wait_finished(number)[-1]
+            self.assertEqual(
+                (line["client"], line["outcome"], line["peer"]), ("192.0.2.1:56324", "closed", peer)
+            )
 
     def test_octet_by_octet(self) -> None:
         pmmux = self.start_echo("require")
@@ -169,11 +205,11 @@ class InboundTests:
         self.assertEqual(pmmux.outcomes(), {"negotiation-failed": 4})
 
     def test_stalled(self) -> None:
-        pmmux = self.start_echo("use")
+        pmmux = self.start_echo("use", detect="1s")
         started_at = time.monotonic()
         client = self.say(pmmux, V2[:20])
         self.assert_ended(client)
-        self.assertTrue(0.5 < time.monotonic() - started_at < 4)
+        self.assertTrue(0.5 < time.monotonic() - started_at < SOCKET_SECONDS / 2)
 
     def test_second_header_is_the_clients(self) -> None:
         client = self.say(self.start_echo("use"), V1 + V2 + b"x")
@@ -194,25 +230,21 @@ class InboundTests:
 
     @needs_program("haproxy")
     def test_haproxy_sends(self) -> None:
-        for options in (
-            "send-proxy",
-            "send-proxy-v2",
-            "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority",
+        for options, known in (
+            ("send-proxy", "proxy.version] = 1"),
+            ("send-proxy-v2", "proxy.version] = 2"),
+            ("send-proxy-v2 proxy-v2-options crc32c,unique-id,authority", "proxy.unique-id] = [0-9A-F-]+"),
         ):
-            pmmux = self.start_echo("require")
-            port = free_port()
-            config = self.directory / f"haproxy-{port}.cfg"
-            config.write_text(HAPROXY.format(port=port, target=pmmux.port, options=options))
-            self.spawn([find_program("haproxy"), "-db", "-f", str(config)])
-            wait_for(lambda port=port: accepts(port), "haproxy accepting")
-            client = self.connect(port)
+            peer = Peer(self, echo)
+            pmmux = self.start(front("require") + backend("echo", peer.port, f"property[{known}"))
+            client = self.connect(self.start_haproxy(HAPROXY, target=pmmux.port, options=options))
             client.sendall(b"hello")
             self.assertEqual(read_exactly(client, 5), b"hello")
             name = "{}:{}".format(*client.getsockname())
             client.close()
-            wait_for(
-                lambda pmmux=pmmux, name=name: name in [line["client"] for line in pmmux.finished()], name
-            )
+            (line,) = pmmux.wait_finished(1)
+            self.assertEqual((line["client"], line["outcome"]), (name, "closed"))
+            self.assertTrue(line["peer"].startswith("127.0.0.1:"))
 
 
 class OutboundTests:
@@ -245,11 +277,7 @@ class OutboundTests:
 
     @needs_program("nginx")
     def test_nginx_receives(self) -> None:
-        port = free_port()
-        config = self.directory / "nginx.conf"
-        config.write_text(NGINX.format(directory=self.directory, port=port))
-        self.spawn([find_program("nginx"), "-c", str(config), "-p", str(self.directory)])
-        wait_for(lambda: accepts(port), "nginx accepting")
+        port = self.start_nginx()
         for lines in (
             ("send-proxy = v1",),
             ("send-proxy = v2",),
@@ -264,17 +292,57 @@ class OutboundTests:
                 self.assertEqual(body, f"{address} {client_port} {pmmux.port} /x")
 
 
-class FastInboundTests(InboundTests, OnFastPath, PmmuxCase):
-    pass
+class CheckTests:
+    """Health checks of servers that expect a header: up with it, down without."""
+
+    checks = (
+        "type = http",
+        "type = tcp\nsend = GET / HTTP/1.0\\r\\n\\r\\n\nexpect = re:^HTTP/1[.][01] 200",
+    )
+
+    def check(self, port: int, check: str, *more: str) -> None:
+        config = front("ignore", "") + f"[health-check all]\n{check}\ninterval = 100\nfailure-threshold = 1\n"
+        expected = {"v1": "healthy", "v2": "healthy", "none": "unhealthy", "off": "unhealthy"}
+        for name in ("v1", "v2", "none"):
+            lines = () if name == "none" else (f"send-proxy = {name}",)
+            config += backend(name, port, *lines, *more)
+        config += backend("off", port, "send-proxy = v2", *more)
+        config += f"[health-check off]\nbackend = off\n{check}\nsend-proxy = no\nfailure-threshold = 1\n"
+        pmmux = self.start(config)
+
+        def statuses() -> dict[str, str]:
+            changes = (event for event in pmmux.events() if "before" in event)
+            return {event["backend"]: event["status"] for event in changes}
+
+        wait_for(lambda: len(statuses()) == len(expected), "each backend checked")
+        self.assertEqual(statuses(), expected)
+
+    @needs_program("nginx")
+    def test_nginx(self) -> None:
+        port = self.start_nginx()
+        for check in self.checks:
+            self.check(port, check)
+
+    @needs_program("haproxy")
+    def test_haproxy(self) -> None:
+        port = self.start_haproxy(HAPROXY_RECEIVER)
+        for check in self.checks:
+            self.check(port, check)
+
+    @needs_program("nginx")
+    def test_through_tls(self) -> None:
+        """The header, then TLS, then the check, all as the backend's traffic."""
+        authority = Authority()
+        files = self.make_directory("files")
+        root = authority.root.write(files / "root.pem", authority.root_pem)
+        shop = authority.issue("shop.example.org").write(files / "shop.pem")
+        port = self.start_nginx("ssl", f"ssl_certificate {shop}; ssl_certificate_key {shop};")
+        secured = ("upstream-tls = yes", f"upstream-tls-ca = {root}", "upstream-tls-name = shop.example.org")
+        for check in (*self.checks, "type = tls"):
+            self.check(port, check, *secured)
 
 
-class PortableInboundTests(InboundTests, OnPortablePath, PmmuxCase):
-    pass
-
-
-class FastOutboundTests(OutboundTests, OnFastPath, PmmuxCase):
-    pass
-
-
-class PortableOutboundTests(OutboundTests, OnPortablePath, PmmuxCase):
-    pass
+for _tests in (InboundTests, OutboundTests, CheckTests):
+    for _path in (OnFastPath, OnPortablePath):
+        _name = f"{_path.__name__[2:].removesuffix('Path')}{_tests.__name__}"
+        globals()[_name] = type(_name, (_tests, _path, Receivers), {"__module__": __name__})

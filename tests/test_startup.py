@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -202,7 +203,47 @@ def _runs(pid: int) -> bool:
         return False
 
 
+_ACCEPTS = " accepts on "
+# Runs twistd, with signals at moments that chance rarely hits.
+SIGNALLED = """
+import os, signal, sys
+from twisted.internet import reactor
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+
+if "starting" in sys.argv[1]:
+    # After the reactor has set handlers of its own, before anybody else is told that it runs.
+    reactor.addSystemEventTrigger("after", "startup", os.kill, os.getpid(), int(sys.argv[2]))
+else:
+    sys.late = Late()
+sys.argv[:3] = ["twistd"]
+from twisted.scripts.twistd import run
+run()
+"""
+
+
 class SignalTests(PmmuxCase):
+    def run_signalled(self, moment: str, number: int) -> subprocess.Popen[bytes]:
+        path = self.directory / "pmmux.ini"
+        path.write_text(one_upstream(1))
+        command = [sys.executable, "-c", SIGNALLED, moment, str(int(number))]
+        command += ["-n", "--pidfile=", "pmmux", "--config", str(path), "--log-format=json"]
+        environment = clean_environment(RUNTIME_DIRECTORY=str(self.directory))
+        return self.spawn(command, env=environment, cwd=self.directory)
+
+    def test_while_the_reactor_starts(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.assertEqual(self.run_signalled("starting", number).wait(30), 0)
+
+    def test_while_the_interpreter_ends(self) -> None:
+        process = self.run_signalled("ending", signal.SIGTERM)
+        output = self.directory / f"{Path(sys.executable).name}.output"
+        wait_for(lambda: _ACCEPTS in output.read_text(), "it accepting")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(30), 0)
+
     def test_status_is_nought(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.assertEqual(self.start(one_upstream(1)).stop(number), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -26,17 +27,17 @@ except ImportError:
     pyte = None
 
 ROWS, COLUMNS = 40, 140
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Terminal:
     """A program on a pseudo-terminal of its own, and what it shows there."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._screen = pyte.Screen(COLUMNS, ROWS)
+    def __init__(self, command: list[str], columns: int = COLUMNS, rows: int = ROWS) -> None:
+        self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
             command,
             stdin=slave,
@@ -101,8 +102,9 @@ detect = http
 """
         self.started = self.start(self.config)
 
-    def open(self) -> Terminal:
-        terminal = Terminal([sys.executable, "-m", "pmmux.ctl", "--socket", str(self.path), "top"])
+    def open(self, columns: int = COLUMNS, rows: int = ROWS) -> Terminal:
+        command = [sys.executable, "-m", "pmmux.ctl", "--socket", str(self.path), "top"]
+        terminal = Terminal(command, columns, rows)
         self.addCleanup(terminal.close)
         return terminal
 
@@ -129,13 +131,27 @@ detect = http
         terminal.type("r")
         terminal.wait(lambda text: "closed" not in text and "no-backend" in text, "only refusals")
 
+    def test_a_small_terminal(self) -> None:
+        """Nothing that has to be known is cut off; the newest route stands on top."""
+        terminal = self.open(80, 24)
+        terminal.wait_for("BACKEND")
+        self.assertIn("q quit", terminal.shown())
+        for number in range(3):
+            self.talk(b"SSH-2.0-x\r\n")
+            self.started.wait_finished(number + 1)
+        self.refuse()
+        newest = r"ENDED.*\n\S+ +\S+ +- +- +- +no-backend"
+        terminal.wait(lambda text: re.search(newest, text) is not None, "the refusal on top")
+
     def test_a_trace_is_opened(self) -> None:
         self.talk(b"SSH-2.0-x\r\n")
         terminal = self.open()
         terminal.wait_for("closed")
         terminal.type("\t")
         terminal.type("\r")
-        terminal.wait_for("candidate shell: match")
+        terminal.wait(lambda text: re.search(r"candidate +shell +match", text) is not None, "the candidate")
+        # With what it was about, which only the running pmmux knows.
+        self.assertIn("detect = ssh", terminal.shown())
         terminal.type("\x1b")
         terminal.wait(lambda text: "candidate" not in text and "BACKEND" in text, "the tables again")
 
@@ -148,7 +164,7 @@ detect = http
         terminal.type("d")
         terminal.wait_for("drain web? y to do it")
         terminal.type("n")
-        terminal.wait_for("q quit")
+        terminal.wait(lambda text: "y to do it" not in text, "no question")
         self.assertEqual({each["status"] for each in client.call("backends.list")}, {"unknown"})
         terminal.type("dy")
         terminal.wait_for("draining")

@@ -6,7 +6,9 @@ import json
 import signal
 import socket
 import subprocess
+from typing import Any
 
+from pmmux.datagrams.admission import ROUNDS_FROM_HERE
 from tests.support.case import OnFastPath, OnPortablePath, PmmuxCase, find_program
 from tests.support.datagrams import (
     LARGEST_IPV4_PAYLOAD_OCTETS,
@@ -15,9 +17,12 @@ from tests.support.datagrams import (
     datagram_client,
     free_datagram_port,
     hears_nothing,
+    is_bound,
+    listens,
+    start_server,
 )
 from tests.support.process import descriptors
-from tests.support.waiting import free_port, wait_for
+from tests.support.waiting import wait_for
 
 LISTENER = """
 [listener front]
@@ -174,11 +179,14 @@ class DatagramTests:
         ]
         client = datagram_client(self, ports[0])
         client.send(b"round and round")
-        self.assertTrue(hears_nothing(client))
-        before = [descriptors(each.pid)["socket"] for each in pair]
-        self.assertTrue(hears_nothing(client))
-        self.assertEqual([descriptors(each.pid)["socket"] for each in pair], before)
-        self.assertLess(sum(before), 300)
+
+        def come_to_rest() -> bool:
+            before = [descriptors(each.pid)["socket"] for each in pair]
+            self.assertTrue(hears_nothing(client))
+            self.assertLess(sum(before), 2 * ROUNDS_FROM_HERE + 100)
+            return [descriptors(each.pid)["socket"] for each in pair] == before
+
+        wait_for(come_to_rest, "rest")
 
     def test_stops(self: PmmuxCase) -> None:
         """Sessions that are in use go on for the drain; silent ones hold nothing up."""
@@ -217,26 +225,26 @@ class PortableDatagramTests(DatagramTests, OnPortablePath, PmmuxCase):
     """On the reactor's own readers."""
 
 
-def _missing(*programs: str) -> str | None:
+def needs_programs(*programs: str) -> str | None:
+    """The reason to skip, where one of them is missing."""
     missing = [program for program in programs if find_program(program) is None]
     return f"missing: {', '.join(missing)}" if missing else None
 
 
-class DNSTests(PmmuxCase):
+class NameServers(PmmuxCase):
     """dig and dnsmasq."""
-
-    skip = _missing("dig", "dnsmasq")
 
     def setUp(self) -> None:
         super().setUp()
-        self.servers: dict[int, subprocess.Popen[bytes]] = {}
+        self.servers: dict[int, subprocess.Popen[Any]] = {}
 
     def start_dnsmasq(self, address: str) -> int:
-        """A name server that gives every name this address."""
-        port = free_datagram_port()
-        self.servers[port] = self.spawn(
-            [
-                find_program("dnsmasq") or "",
+        """A name server that gives every name this address, and has answered."""
+        program = find_program("dnsmasq") or ""
+        port, process = start_server(
+            self,
+            lambda port: [
+                program,
                 "--keep-in-foreground",
                 "--conf-file=/dev/null",
                 "--no-resolv",
@@ -247,14 +255,29 @@ class DNSTests(PmmuxCase):
                 f"--address=/#/{address}",
                 "--user=",
                 f"--pid-file={self.directory}/dnsmasq-{port}.pid",
-            ]
+            ],
+            lambda port: is_bound(port) and self.finds(port, address),
         )
+        self.servers[port] = process
         return port
 
     def dig(self, port: int, name: str, *more: str, server: str = "127.0.0.1") -> str:
         """Ask."""
         command = ["dig", f"@{server}", "-p", str(port), name, "+short", "+tries=1", "+time=5", *more]
         return self.run_command(command).strip()
+
+    def finds(self, port: int, address: str, *more: str) -> bool:
+        """Whether a name has that address."""
+        try:
+            return self.dig(port, "x.example", "+time=1", *more) == address
+        except AssertionError:
+            return False
+
+
+class DNSTests(NameServers):
+    """By what is asked for."""
+
+    skip = needs_programs("dig", "dnsmasq")
 
     def test_by_name_and_type(self) -> None:
         """Two servers behind one port, by what is asked for."""
@@ -264,8 +287,6 @@ class DNSTests(PmmuxCase):
             + backend("one", one, r"detect = dns" "\n" r"property[dns.name] = (.*\.)?example\.org")
             + backend("two", two, "detect = dns")
         )
-        for port in (one, two):
-            wait_for(lambda port=port: _answers(self, port), "dnsmasq")  # type: ignore[misc]
         for server in ("127.0.0.1", "::1"):
             self.assertEqual(self.dig(started.port, "example.org", server=server), "192.0.2.1")
             self.assertEqual(self.dig(started.port, "www.Example.org", server=server), "192.0.2.1")
@@ -274,8 +295,6 @@ class DNSTests(PmmuxCase):
     def test_health(self) -> None:
         """A server that falls silent, without a refusal, is left out when the check has asked it."""
         one, two = self.start_dnsmasq("192.0.2.1"), self.start_dnsmasq("192.0.2.2")
-        for port in (one, two):
-            wait_for(lambda port=port: _answers(self, port), "dnsmasq")  # type: ignore[misc]
         check = """
 [health-check one]
 backend = one
@@ -290,29 +309,15 @@ recovery-threshold = 1
         started = self.start(config(backend("one", one), backend("two", two), check))
         self.assertEqual(self.dig(started.port, "x.example"), "192.0.2.1")
         self.servers[one].send_signal(signal.SIGSTOP)
-        wait_for(lambda: _finds(self, started.port, "192.0.2.2"), "the other server")
+        wait_for(lambda: self.finds(started.port, "192.0.2.2"), "the other server")
         self.servers[one].send_signal(signal.SIGCONT)
-        wait_for(lambda: _finds(self, started.port, "192.0.2.1"), "the first server again")
-
-
-def _finds(case: DNSTests, port: int, address: str) -> bool:
-    try:
-        return case.dig(port, "x.example", "+time=1") == address
-    except AssertionError:
-        return False
-
-
-def _answers(case: DNSTests, port: int) -> bool:
-    try:
-        return case.dig(port, "x.example").startswith("192.0.2.")
-    except AssertionError:
-        return False
+        wait_for(lambda: self.finds(started.port, "192.0.2.1"), "the first server again")
 
 
 class DTLSTests(PmmuxCase):
     """openssl s_client and s_server."""
 
-    skip = _missing("openssl")
+    skip = needs_programs("openssl")
 
     def start_server(self, name: str) -> int:
         """A DTLS server with a certificate of that name."""
@@ -337,22 +342,9 @@ class DTLSTests(PmmuxCase):
                 "2",
             ]
         )
-        port = free_datagram_port()
-        self.spawn(
-            [
-                "openssl",
-                "s_server",
-                "-dtls1_2",
-                "-accept",
-                f"127.0.0.1:{port}",
-                "-quiet",
-                "-key",
-                str(key),
-                "-cert",
-                str(certificate),
-            ]
-        )
-        return port
+        identity = ["-quiet", "-key", str(key), "-cert", str(certificate)]
+        command = ["openssl", "s_server", "-dtls1_2", *identity, "-accept"]
+        return start_server(self, lambda port: [*command, f"127.0.0.1:{port}"])[0]
 
     def test_by_server_name(self) -> None:
         """Two servers behind one port, by the name in the ClientHello."""
@@ -386,12 +378,13 @@ class DTLSTests(PmmuxCase):
 class IperfTests(PmmuxCase):
     """iperf3 over UDP, both ways; its control connection is TCP on the same port."""
 
-    skip = _missing("iperf3")
+    skip = needs_programs("iperf3")
 
     def test_both_ways(self) -> None:
         """At a moderate rate hardly anything is lost."""
-        upstream, port = free_port(), free_port()
-        self.spawn(["iperf3", "-s", "-p", str(upstream), "-B", "127.0.0.1"])
+        command = ["iperf3", "-s", "-B", "127.0.0.1", "-p"]
+        upstream, _ = start_server(self, lambda port: [*command, str(port)], listens)
+        port = free_datagram_port()
         place = f"bind = 127.0.0.1\nport = {port}\n"
         self.start(
             f"[listener tcp]\n{place}[listener udp]\nprotocol = udp\n{place}" + backend("iperf", upstream),

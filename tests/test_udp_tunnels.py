@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.case import PmmuxCase, find_program
-from tests.support.datagrams import DatagramServer, ask, datagram_client, free_datagram_port
+from tests.support.datagrams import DatagramServer, ask, datagram_client, start_server
 from tests.support.namespaces import Namespace, needs_namespaces
 from tests.support.waiting import wait_for
 from tests.test_udp import backend, config
@@ -151,45 +151,35 @@ class OpenVPNTests(PmmuxCase):
             cwd=directory,
         )
 
-    def run_openvpn(self, name: str, *more: str) -> Path:
-        """@return: its log."""
-        log = self.directory / f"{name}.log"
-        self.spawn(
-            [
-                find_program("openvpn") or "",
-                "--dev",
-                "null",
-                "--ifconfig-noexec",
-                "--proto",
-                "udp4",
-                "--ca",
-                "ca.pem",
-                "--cert",
-                f"{name}.pem",
-                "--key",
-                f"{name}.key",
-                "--verb",
-                "3",
-                "--data-ciphers",
-                "AES-256-GCM",
-                "--cipher",
-                "AES-256-GCM",
-                "--log",
-                str(log),
-                *more,
-            ],
-            cwd=str(self.directory),
-        )
-        return log
+    def command(self, name: str, *more: str) -> list[str]:
+        """What runs it; its log has its name."""
+        options = {
+            "dev": "null",
+            "proto": "udp4",
+            "ca": "ca.pem",
+            "cert": f"{name}.pem",
+            "key": f"{name}.key",
+            "verb": "3",
+            "data-ciphers": "AES-256-GCM",
+            "cipher": "AES-256-GCM",
+            "log": f"{name}.log",
+        }
+        written = [text for option, value in options.items() for text in (f"--{option}", value)]
+        return [find_program("openvpn") or "", "--ifconfig-noexec", *written, *more]
 
     def shake_hands(self, *wrapping: str) -> str:
         """
         Let a client and a server meet through pmmux.
 
-        @param wrapping: options of both.
+        @param wrapping: options of both; C{{}} stands for who it is.
         @return: what pmmux found.
         """
-        upstream = free_datagram_port()
+        where = str(self.directory)
+        own = {name: [option.format(name) for option in wrapping] for name in ("server", "client")}
+        server = ("--tls-server", "--dh", "none", *own["server"])
+        upstream, _ = start_server(
+            self, lambda port: self.command("server", *server, "--lport", str(port)), cwd=where
+        )
         started = self.start(
             config(
                 backend("vpn", upstream, "detect = openvpn"),
@@ -197,12 +187,9 @@ class OpenVPNTests(PmmuxCase):
                 more="[pmmux]\nudp-idle-timeout = 1s\n",
             )
         )
-        logs = [
-            self.run_openvpn("server", "--tls-server", "--dh", "none", "--lport", str(upstream), *wrapping),
-            self.run_openvpn(
-                "client", "--tls-client", "--nobind", "--remote", "127.0.0.1", str(started.port), *wrapping
-            ),
-        ]
+        remote = ("--nobind", "--remote", "127.0.0.1", str(started.port))
+        self.spawn(self.command("client", "--tls-client", *remote, *own["client"]), cwd=where)
+        logs = [self.directory / f"{name}.log" for name in ("server", "client")]
         wait_for(
             lambda: all(log.exists() and DONE in log.read_text() for log in logs),
             "both sides connected",
@@ -230,3 +217,11 @@ class OpenVPNTests(PmmuxCase):
     def test_tls_crypt(self) -> None:
         """With a key of both that encrypts."""
         self.assertEqual(self.shake_hands("--tls-crypt", "ta.key"), "openvpn")
+
+    def test_tls_crypt_v2(self) -> None:
+        """With a key of each client's own, which it sends along."""
+        program, where = find_program("openvpn") or "", str(self.directory)
+        self.run_command([program, "--genkey", "tls-crypt-v2-server", "v2-server.key"], cwd=where)
+        wrapping = ["--tls-crypt-v2", "v2-server.key"]
+        self.run_command([program, *wrapping, "--genkey", "tls-crypt-v2-client", "v2-client.key"], cwd=where)
+        self.assertEqual(self.shake_hands("--tls-crypt-v2", "v2-{}.key"), "openvpn")

@@ -15,11 +15,15 @@ from pmmux.model import OptionKey, SectionValues
 
 # What steers, or tells of, a running pmmux. Kinds and options that a configuration does not know are
 # never written in it.
-MANAGEMENT_OPTIONS = ("control-listen", "metrics-listen", "management-listen")
+METRICS_OPTION = "metrics-listen"
+MANAGEMENT_OPTIONS = ("control-listen", METRICS_OPTION, "management-listen")
 MANAGEMENT_SECTIONS = ("management", "http-api", "metrics")
+_READS = "whoever reaches it reads how busy this pmmux is, and the names of its listeners and backends"
+_STEERS = "whoever reaches it may try to steer this pmmux, and the token crosses the network as it is"
 _PLACES = ("listen", "bind", "bind-address", "address")
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.", "ip6-localhost"})
-_WIDEST_PREFIX_BITS = 0
+# By the version of IP, the longest prefix that is no network of anybody's own.
+_WIDEST_PREFIX_BITS = {4: 7, 6: 15}
 
 
 def advise(subject: Subject) -> Iterator[Advice]:
@@ -41,7 +45,7 @@ def _advise_on_management(subject: Subject) -> Iterator[Advice]:
                         section.where(OptionKey(name)),
                         "management-open",
                         f"{name} = {place} can be reached from other machines",
-                        "whoever reaches it may try to steer this pmmux, and reads along what is sent to it",
+                        _READS if name == METRICS_OPTION else _STEERS,
                         f"{name} = 127.0.0.1 with its port, and ssh or a VPN to get there",
                     )
 
@@ -66,11 +70,13 @@ def _advise_on_proxies(subject: Subject) -> Iterator[Advice]:
         if options.get("proxy-protocol") not in ("use", "require"):
             continue
         networks = options.get("proxy-protocol-from") or ()
-        if any(getattr(each, "prefixlen", None) == _WIDEST_PREFIX_BITS for each in networks):
+        wide = [each for each in networks if each.prefixlen <= _WIDEST_PREFIX_BITS[each.version]]
+        if wide:
+            listed = ", ".join(map(str, wide))
             yield Advice(
                 options.where(OptionKey("proxy-protocol-from")),
                 "proxy-from-anyone",
-                f"listener {listener.name} believes the PROXY header of every address",
+                f"listener {listener.name} believes the PROXY header of every address in {listed}",
                 "whoever connects can claim to be anyone: remote-ip and the logs then say what he likes",
                 "proxy-protocol-from with the addresses of the proxies alone",
             )

@@ -10,6 +10,7 @@ from pmmux.advice.implication import Providers, can_both_hold, takes_all_of
 from pmmux.conditions import DetectCondition, PortCondition
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import IBackendProtocol
+from pmmux.model import PriorityTier
 from pmmux.tls.contexts import OFF
 from pmmux.tls.options import terminates
 
@@ -99,12 +100,17 @@ def _advise_on_order(subject: Subject, rules: Sequence[Rule], providers: Provide
             if subject.transports(rule.spec) <= subject.transports(earlier.spec) and takes_all_of(
                 earlier.condition, rule.condition, providers
             ):
-                yield _shadowed(rule, earlier)
+                if not _stands_in(rule, earlier):
+                    yield _shadowed(rule, earlier)
                 break
 
 
 def _advise_on_catch_all(subject: Subject, rule: Rule, later: Sequence[Rule]) -> Iterator[Advice]:
-    behind = [each for each in later if subject.transports(each.spec) <= subject.transports(rule.spec)]
+    behind = [
+        each
+        for each in later
+        if subject.transports(each.spec) <= subject.transports(rule.spec) and not _stands_in(each, rule)
+    ]
     if not behind:
         return
     names = ", ".join(each.name for each in behind)
@@ -119,6 +125,14 @@ def _advise_on_catch_all(subject: Subject, rule: Rule, later: Sequence[Rule]) ->
         why,
         f"[backend {rule.name}] after all others, or conditions for it",
     )
+
+
+def _stands_in(rule: Rule, earlier: Rule) -> bool:
+    """Whether C{rule} is clearly meant for when C{earlier}, which may fail, has failed."""
+    if earlier.spec.protocol in ANSWERING or earlier.condition.describe() != rule.condition.describe():
+        return False
+    tier = rule.spec.options.get("priority")
+    return rule.spec.protocol in ANSWERING or (tier is not None and tier > PriorityTier.NORMAL)
 
 
 def _shadowed(rule: Rule, earlier: Rule) -> Advice:
@@ -137,5 +151,6 @@ def _shadowed(rule: Rule, earlier: Rule) -> Advice:
         why,
         f"[backend {rule.name}] before [backend {earlier.name}]"
         if broader != rule.condition.describe()
-        else "one of the two; or, to share the load, a routing-strategy that goes by tier",
+        else "priority = standby in it, if it is to stand in; one of the two; or, to share the load, "
+        "a routing-strategy that goes by tier",
     )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
+from zope.interface import implementer
 
 from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.errors import Fault
+from pmmux.interfaces import IDatagramSession
 from pmmux.model import Address, Client, OptionKey, SectionValues
 from pmmux.wire.proxyheader import Endpoint, ProxyHeader, write_v1, write_v2
 from pmmux.wire.proxytlv import (
+    CLIENT_CERTIFICATE_IN_SESSION,
     CLIENT_CERTIFICATE_ON_CONNECTION,
     CLIENT_SSL,
     UNIQUE_ID_LIMIT_OCTETS,
@@ -26,6 +30,22 @@ V1, V2 = "v1", "v2"
 AUTHORITY, ALPN, SSL, UNIQUE_ID, CRC32C = "authority", "alpn", "ssl", "unique-id", "crc32c"
 _FACTS = (AUTHORITY, ALPN, SSL, UNIQUE_ID, CRC32C)
 _UNVERIFIED = 1
+# Of this session at least once: whether in this very connection, too, a resumed one does not tell.
+_CERTIFICATE = CLIENT_CERTIFICATE_ON_CONNECTION | CLIENT_CERTIFICATE_IN_SESSION
+_OUR_SSL = (
+    "tls.client.certificate",
+    "tls.client.verified",
+    "tls.protocol",
+    "tls.client.name",
+    "tls.cipher-suite",
+)
+_TOLD_SSL = (
+    "proxy.ssl.client-certificate",
+    "proxy.ssl.verified",
+    "proxy.ssl.version",
+    "proxy.ssl.common-name",
+    "proxy.ssl.cipher",
+)
 # What makes a connection's number unique among processes and their restarts.
 _PREFIX_OCTETS = 6
 
@@ -61,12 +81,12 @@ class Announcement:
     told: frozenset[str] = frozenset()
     process: str = ""
 
-    def octets_for(self, client: Client, properties: Mapping[str, str], identifier: int) -> bytes:
+    def octets_for(self, client: Client, properties: Mapping[str, str], identifier: int | str) -> bytes:
         """
-        The header for one client.
+        The header for one client's connection, or for each of its datagrams.
 
         @param properties: the connection's.
-        @param identifier: the connection's, unique in this process.
+        @param identifier: the connection's or session's, unique in this process.
         """
         family, source, destination = _ends(client)
         facts = Facts()
@@ -83,7 +103,7 @@ class Announcement:
             return write_v1(ProxyHeader(1))
         return write_v2(ProxyHeader(2, is_local=True))
 
-    def _facts(self, properties: Mapping[str, str], identifier: int) -> Facts:
+    def _facts(self, properties: Mapping[str, str], identifier: int | str) -> Facts:
         told = self.told
         alpn = authority = unique_id = None
         if AUTHORITY in told:
@@ -98,28 +118,54 @@ class Announcement:
         return Facts(alpn, authority, unique_id, _ssl_facts(properties) if SSL in told else None)
 
 
+@implementer(IDatagramSession)
+class AnnouncingSession:
+    """A session whose datagrams each begin with a header."""
+
+    __slots__ = ("_header", "_upstream")
+
+    def __init__(self, upstream: Any, header: bytes) -> None:
+        """@param upstream: the L{pmmux.interfaces.IDatagramSession} that sends them."""
+        self._upstream = upstream
+        self._header = header
+
+    @property
+    def address(self) -> Address | None:
+        """The upstream's."""
+        found: Address | None = self._upstream.address
+        return found
+
+    @property
+    def local_name(self) -> Any:
+        """The address that the upstream sees."""
+        return self._upstream.local_name
+
+    def send(self, octets: Any) -> None:
+        """Send one datagram upstream. @raises OSError: it was not sent, for it may be too large now."""
+        self._upstream.send(b"".join((self._header, octets)))
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._upstream.close()
+
+
 def _ssl_facts(properties: Mapping[str, str]) -> SSLFacts | None:
     get = properties.get
     if get("tls.terminated") == "true":
-        has_certificate = get("tls.client.certificate") == "true"
-        return SSLFacts(
-            CLIENT_SSL | (CLIENT_CERTIFICATE_ON_CONNECTION if has_certificate else 0),
-            0 if get("tls.client.verified") == "true" else _UNVERIFIED,
-            get("tls.protocol", ""),
-            get("tls.client.name", ""),
-            get("tls.cipher-suite", ""),
-        )
-    if get("proxy.ssl") == "true":
+        names = _OUR_SSL
+    elif get("proxy.ssl") == "true":
         # It was told to us by whoever the listener believes.
-        has_certificate = get("proxy.ssl.client-certificate") == "true"
-        return SSLFacts(
-            CLIENT_SSL | (CLIENT_CERTIFICATE_ON_CONNECTION if has_certificate else 0),
-            0 if get("proxy.ssl.verified") == "true" else _UNVERIFIED,
-            get("proxy.ssl.version", ""),
-            get("proxy.ssl.common-name", ""),
-            get("proxy.ssl.cipher", ""),
-        )
-    return None
+        names = _TOLD_SSL
+    else:
+        return None
+    certificate, verified, version, common_name, cipher = (get(name) or "" for name in names)
+    return SSLFacts(
+        CLIENT_SSL | (_CERTIFICATE if certificate == "true" else 0),
+        0 if verified == "true" else _UNVERIFIED,
+        version,
+        common_name,
+        cipher,
+    )
 
 
 def _ends(client: Client) -> tuple[str, Endpoint | None, Endpoint | None]:

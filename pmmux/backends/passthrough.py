@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from zope.interface import implementer
 
-from pmmux.backends.announcing import ANNOUNCING_OPTIONS, announcement_of, announcing_faults
+from pmmux.backends.announcing import (
+    ANNOUNCING_OPTIONS,
+    V1,
+    AnnouncingSession,
+    announcement_of,
+    announcing_faults,
+)
 from pmmux.backends.backend import Backend
+from pmmux.checks.target import target_under_check
 from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.connection import Connection
 from pmmux.errors import Fault
 from pmmux.interfaces import IBackendProtocol, IConnectionBackend, IDatagramBackend, IHealthCheckable
-from pmmux.model import Address, BackendSpec, Client, OptionKey, SectionValues
+from pmmux.model import NO_PROPERTIES, Address, BackendSpec, Client, OptionKey, SectionValues
 from pmmux.preview import PreviewTransport
-from pmmux.tls.upstream import UPSTREAM_TLS_OPTIONS, upstream_tls_faults, upstream_tls_of
+from pmmux.tls.upstream import UpstreamContexts, UpstreamTLS
+from pmmux.tls.upstream_options import UPSTREAM_TLS_OPTIONS, upstream_settings, upstream_tls_faults
 from pmmux.transport.connecting import literal_address
-from pmmux.transport.datagram import UpstreamDatagrams
 
 
 @implementer(IConnectionBackend, IDatagramBackend, IHealthCheckable)
@@ -27,16 +35,26 @@ class PassBackend(Backend):
 
     default_check = "connect"
 
-    def __init__(self, spec: BackendSpec, condition: Any, services: Any) -> None:
-        """@param services: L{pmmux.registry.Services}"""
+    def __init__(
+        self, spec: BackendSpec, condition: Any, services: Any, contexts: UpstreamContexts | None = None
+    ) -> None:
+        """
+        @param services: L{pmmux.registry.Services}
+        @param contexts: shared with other backends.
+        """
         super().__init__(spec, condition)
         self._target = target_of(spec.options)
         self.target = str(self._target)
-        self.health_target = self._target
         self._connector = services.connector
         self._services = services
         self.announcement = announcement_of(spec.options)
-        self._upstream_tls = upstream_tls_of(spec.options, self._target)
+        self._numbers = itertools.count(1)
+        settings = upstream_settings(spec.options)
+        self._upstream_tls = (
+            None if settings is None else UpstreamTLS(settings, self._target, contexts or UpstreamContexts())
+        )
+        header = b"" if self.announcement is None else self.announcement.octets_for_check()
+        self.health_target = target_under_check(self._target, header, settings)
         says_something_first = self.announcement is not None or self._upstream_tls is not None
         # Where the express lane may go: a plain address, with nothing to be said first.
         self.express_target = (
@@ -61,15 +79,19 @@ class PassBackend(Backend):
             )
         return stream
 
-    async def open_session(
-        self, client: Client, peer: Any, address: Address | None = None
-    ) -> UpstreamDatagrams:
+    async def open_session(self, client: Client, peer: Any, address: Address | None = None) -> Any:
         """Open a socket towards the target, or towards C{address}."""
+        datagrams = self._services.datagrams
         if address is not None:
-            opened: UpstreamDatagrams = self._services.datagrams.connect(address, peer)
+            opened = datagrams.connect(address, peer)
         else:
-            opened = await self._services.datagrams.connect_target(self._target, peer)
-        return opened
+            opened = await datagrams.connect_target(self._target, peer)
+        announcement = self.announcement
+        if announcement is None or announcement.version == V1:
+            # Version 1 is for TCP only.
+            return opened
+        identifier = f"u{next(self._numbers)}"
+        return AnnouncingSession(opened, announcement.octets_for(client, NO_PROPERTIES, identifier))
 
 
 def target_of(options: SectionValues) -> values.Target:
@@ -106,6 +128,9 @@ class PassProtocol:
         *UPSTREAM_TLS_OPTIONS,
     )
 
+    def __init__(self) -> None:
+        self._contexts = UpstreamContexts()
+
     def validate(self, spec: BackendSpec) -> Sequence[Fault]:
         """One target, stated one way."""
         options = spec.options
@@ -125,7 +150,7 @@ class PassProtocol:
 
     def create(self, spec: BackendSpec, condition: Any, services: Any) -> PassBackend:
         """Make one."""
-        return PassBackend(spec, condition, services)
+        return PassBackend(spec, condition, services, self._contexts)
 
 
 protocol = PassProtocol()

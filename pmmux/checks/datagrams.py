@@ -7,8 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from pmmux.checks.securing import header_for
 from pmmux.errors import UpstreamError
 from pmmux.model import SectionValues
+from pmmux.wire.proxyheader import V2_START
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 # Where no answer is expected, how much of the time-out a refusal is waited for, and at most how long.
@@ -59,12 +61,16 @@ async def ask(
     @param needs_answer: whether silence is a failure; else only a refusal is.
     @raises UpstreamError: why the upstream does not work.
     """
+    header = header_for(target, check)
+    if not header.startswith(V2_START):
+        # Version 1 is for connections only.
+        header = b""
     asker = _Asker(judge)
     upstream = await services.datagrams.connect_target(target, asker)
     timer: Any = None
     try:
         try:
-            upstream.send(question)
+            upstream.send(header + question)
         except OSError as error:
             raise UpstreamError(str(target), error.strerror or str(error)) from None
         if not needs_answer:

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from pmmux.checks.datagrams import ask
 from pmmux.checks.interfaces import IHealthCheck
+from pmmux.checks.securing import HEADER_OPTION
 from pmmux.config.options import Option
 from pmmux.errors import Fault
 from pmmux.model import SectionValues
@@ -66,6 +67,7 @@ class DNSCheck:
             listed=True,
             description="What the answer's response code may be.",
         ),
+        HEADER_OPTION,
     )
 
     def validate(self, check: SectionValues) -> Sequence[Fault]:

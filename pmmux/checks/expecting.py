@@ -6,12 +6,14 @@ import re
 
 from attrs import frozen
 
+from pmmux.config.options import Option
 from pmmux.config.patterns import Pattern, compile_pattern
 from pmmux.config.values import hexadecimal
 
 HEX_PREFIX = "hex:"
 PATTERN_PREFIX = "re:"
 TEXT_PREFIX = "text:"
+ANSWER_LIMIT_OCTETS = 16384
 OCTETS_EXPECTED = r"text, in which \r \n \t \0 \\ and \xNN stand for octets, or hex: and octets"
 EXPECTATION_EXPECTED = OCTETS_EXPECTED + ", or re: and a regular expression"
 
@@ -66,3 +68,14 @@ def _unescape(found: re.Match[bytes]) -> bytes:
     if octet is None:
         raise ValueError(r"a backslash begins \r, \n, \t, \0, \\ or \xNN")
     return octet
+
+
+CONVERSATION_OPTIONS = (
+    Option("send", parse_octets, OCTETS_EXPECTED, description="What is sent; absent: nothing."),
+    Option(
+        "expect",
+        parse_expectation,
+        EXPECTATION_EXPECTED,
+        description="What the answer must hold, in its first 16 KiB; absent: nothing is waited for.",
+    ),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,14 +18,14 @@ from zope.interface import implementer
 
 from pmmux.checks.expecting import EXPECTATION_EXPECTED, Expectation, parse_expectation
 from pmmux.checks.interfaces import IHealthCheck
-from pmmux.checks.securing import TLS_OPTIONS, Findings, TLSContexts, explain
+from pmmux.checks.securing import HEADER_OPTION, TLS_OPTION, TLS_OPTIONS, speaks_tls, tls_for
 from pmmux.checks.streams import LentStream
 from pmmux.checks.verdict import Answer
-from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.errors import Fault, UpstreamError
 from pmmux.model import SectionValues
 from pmmux.preview import PreviewTransport
+from pmmux.tls.upstream import UpstreamContexts
 
 BODY_LIMIT_OCTETS = 65536
 LOWEST_STATUS = 100
@@ -85,15 +85,12 @@ def _header_value(text: str) -> str:
 class _LentEndpoint:
     """Gives the agent a stream that is open already."""
 
-    def __init__(self, secure: Callable[[Any], Any]) -> None:
-        """@param secure: wraps the agent's protocol in TLS, where that is wanted."""
-        self._secure = secure
-        self.stream: PreviewTransport
+    stream: PreviewTransport
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         """The agent calls it once."""
         protocol = protocolFactory.buildProtocol(None)
-        self.stream.hand_over(self._secure(protocol))
+        self.stream.hand_over(protocol)
         return succeed(protocol)
 
 
@@ -161,12 +158,13 @@ class HTTPCheck:
             EXPECTATION_EXPECTED,
             description="What the body must hold, in its first 64 KiB; absent: it is not read.",
         ),
-        Option("tls", values.boolean, "true or false", False, description="Whether to speak through TLS."),
+        TLS_OPTION,
         *TLS_OPTIONS,
+        HEADER_OPTION,
     )
 
     def __init__(self) -> None:
-        self._contexts = TLSContexts()
+        self._contexts = UpstreamContexts()
 
     def validate(self, check: SectionValues) -> Sequence[Fault]:
         """Header names must be tokens, and some are ours to state."""
@@ -182,27 +180,23 @@ class HTTPCheck:
 
     async def run(self, target: Any, check: SectionValues, services: Any) -> None:
         """Connect and ask."""
-        findings = Findings()
-
-        def secure(protocol: Any) -> Any:
-            if not check.get("tls"):
-                return protocol
-            return self._contexts.secure(protocol, target, check, findings, services.reactor)
-
-        endpoint = _LentEndpoint(secure)
+        is_secure = speaks_tls(target, check)
+        # What the agent speaks, where the backend's traffic negotiates anything.
+        tls = tls_for(target, check, self._contexts, ()) if is_secure else None
+        endpoint = _LentEndpoint()
         agent = Agent.usingEndpointFactory(services.reactor, _OneEndpoint(endpoint))  # type: ignore[no-untyped-call]
-        headers = Headers({"Host": [check.get("host") or _host_of(target, check.get("tls"))]})
+        headers = Headers({"Host": [check.get("host") or _host_of(target, is_secure)]})
         headers.addRawHeader("User-Agent", "pmmux")
         for key, value in check.keyed("header"):
             headers.setRawHeaders((key.key or "").encode("ascii"), [value.encode("latin-1")])
         uri = "http://upstream" + (check.get("path") or "/")
         method: str = check.get("method") or "GET"
-        async with LentStream(services, target, check) as stream:
+        async with LentStream(services, target, check, tls) as stream:
             endpoint.stream = stream
             try:
                 response = await agent.request(method.encode("ascii"), uri.encode("ascii"), headers)
-            except (ResponseFailed, RequestTransmissionFailed) as failed:
-                raise UpstreamError(str(target), findings.problem or _reason(failed, stream)) from None
+            except (ResponseFailed, RequestTransmissionFailed):
+                raise UpstreamError(str(target), _reason(stream)) from None
             error = await self._judge(response, check)
         if error:
             raise UpstreamError(str(target), error)
@@ -227,11 +221,7 @@ def _host_of(target: Any, is_secure: bool) -> str:
     return host if target.port == default_port else f"{host}:{target.port}"
 
 
-def _reason(failed: Any, stream: PreviewTransport) -> str:
-    for reason in failed.reasons:
-        text = explain(reason)
-        if text.startswith("TLS"):
-            return text
+def _reason(stream: PreviewTransport) -> str:
     return "its answer is no whole HTTP response" if stream.octets_read else "closed without an answer"
 
 

@@ -8,29 +8,43 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from pmmux.model import SectionValues
+from pmmux.checks.securing import header_for
+from pmmux.model import NO_PROPERTIES, SectionValues
 from pmmux.preview import PreviewTransport
+from pmmux.tls.upstream import UpstreamTLS
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 
 
 class LentStream:
     """
-    An asynchronous context that connects to a target, and leaves no socket open.
+    An asynchronous context that connects to a target, says what comes before everything else there,
+    and leaves no socket open.
 
     Left in order, what was written still goes out; left by an exception, the stream is reset.
     """
 
-    def __init__(self, services: Any, target: Any, check: SectionValues, reset: bool = False) -> None:
+    def __init__(
+        self,
+        services: Any,
+        target: Any,
+        check: SectionValues,
+        tls: UpstreamTLS | None = None,
+        reset: bool = False,
+    ) -> None:
         """
         @param services: L{pmmux.registry.Services}
         @param target: L{pmmux.config.values.Target}
-        @param reset: whether to reset it in any case: nothing was said, and nothing is to linger.
+        @param tls: to speak through; C{None} for plaintext.
+        @param reset: whether to reset it where nothing was said: nothing is to linger then.
         """
         self._connector = services.connector
+        self._clock = services.reactor
         self._target = target
         self._timeout_seconds: float = check.get("timeout") or DEFAULT_TIMEOUT_SECONDS
-        self._reset = reset
+        self._tls = tls
+        self._header = header_for(target, check)
+        self._reset = reset and not self._header
         self._closed: Deferred[None] = Deferred()
         self._stream: PreviewTransport
 
@@ -38,7 +52,16 @@ class LentStream:
         stream: PreviewTransport = await self._connector.connect(self._target, self._timeout_seconds)
         stream.closed = self._lost
         self._stream = stream
-        return stream
+        if self._header:
+            stream.transport.write(self._header)
+        if self._tls is not None:
+            try:
+                secured = self._tls.secure(stream, NO_PROPERTIES, self._clock, self._timeout_seconds)
+                self._stream = await secured
+            except BaseException as error:  # cancelled too: no socket is left open
+                await self.__aexit__(type(error), error, None)
+                raise
+        return self._stream
 
     async def __aexit__(
         self,

@@ -9,21 +9,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pmmux.checks.expecting import (
-    EXPECTATION_EXPECTED,
-    OCTETS_EXPECTED,
-    Expectation,
-    parse_expectation,
-    parse_octets,
-)
+from pmmux.checks.expecting import ANSWER_LIMIT_OCTETS, CONVERSATION_OPTIONS, Expectation
 from pmmux.checks.interfaces import IHealthCheck
+from pmmux.checks.securing import HEADER_OPTION, TLS_OPTION, TLS_OPTIONS, speaks_tls, tls_for
 from pmmux.checks.streams import LentStream
 from pmmux.checks.verdict import Answer
-from pmmux.config.options import Option
 from pmmux.errors import Fault, UpstreamError
 from pmmux.model import SectionValues
-
-ANSWER_LIMIT_OCTETS = 16384
+from pmmux.tls.upstream import UpstreamContexts
 
 
 class _Conversation(Protocol):
@@ -66,14 +59,14 @@ class TCPCheck:
 
     name = "tcp"
     options = (
-        Option("send", parse_octets, OCTETS_EXPECTED, description="What is sent; absent: nothing."),
-        Option(
-            "expect",
-            parse_expectation,
-            EXPECTATION_EXPECTED,
-            description="What the answer must hold, in its first 16 KiB; absent: nothing is waited for.",
-        ),
+        *CONVERSATION_OPTIONS,
+        TLS_OPTION,
+        *TLS_OPTIONS,
+        HEADER_OPTION,
     )
+
+    def __init__(self) -> None:
+        self._contexts = UpstreamContexts()
 
     def validate(self, check: SectionValues) -> Sequence[Fault]:
         """There must be something to say or to hear."""
@@ -84,7 +77,8 @@ class TCPCheck:
     async def run(self, target: Any, check: SectionValues, services: Any) -> None:
         """Connect, send, and read."""
         answer = Answer()
-        async with LentStream(services, target, check) as stream:
+        tls = tls_for(target, check, self._contexts) if speaks_tls(target, check) else None
+        async with LentStream(services, target, check, tls) as stream:
             stream.hand_over(_Conversation(check.get("send"), check.get("expect"), answer))
             error = await answer.wait()
         if error:

@@ -4,56 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
+from cryptography import x509
 from zope.interface import implementer
 
 from pmmux.checks.interfaces import IHealthCheck
-from pmmux.checks.securing import TLS_OPTIONS, Findings, TLSContexts, explain
+from pmmux.checks.securing import HEADER_OPTION, TLS_OPTIONS, tls_for
 from pmmux.checks.streams import LentStream
-from pmmux.checks.verdict import Answer
 from pmmux.config import values
 from pmmux.config.options import Option
 from pmmux.errors import Fault, UpstreamError
 from pmmux.model import SectionValues
+from pmmux.tls.certificates import now_utc
+from pmmux.tls.upstream import UpstreamContexts, certificate_of
 
 MOST_DAYS = 3650
-
-
-@implementer(IHandshakeListener)
-class _Handshake(Protocol):
-    """Waits for the handshake, and says goodbye."""
-
-    transport: Any
-
-    def __init__(self, days_left: int | None, now_seconds: float, answer: Answer) -> None:
-        self._days_left = days_left
-        self._now_seconds = now_seconds
-        self._answer = answer
-
-    def handshakeCompleted(self) -> None:
-        """Twisted calls it."""
-        error = self._judge_days()
-        self.transport.loseConnection()
-        self._answer.say(error)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It went no further."""
-        self._answer.say(explain(reason))
-
-    def _judge_days(self) -> str:
-        certificate = self.transport.getPeerCertificate()
-        if self._days_left is None or certificate is None:
-            return ""
-        expiry = certificate.to_cryptography().not_valid_after_utc
-        days = (expiry - datetime.fromtimestamp(self._now_seconds, UTC)).days
-        if days < 0:
-            return "the certificate has expired"
-        return "" if days >= self._days_left else f"the certificate expires in {days} days"
 
 
 @implementer(IHealthCheck)
@@ -69,11 +35,12 @@ class TLSCheck:
             f"a number from 0 to {MOST_DAYS}",
             description="How many days the certificate must be valid yet; absent: it is not looked at.",
         ),
+        HEADER_OPTION,
     )
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         """@param now: gives the time in seconds since 1970."""
-        self._contexts = TLSContexts()
+        self._contexts = UpstreamContexts()
         self._now = now
 
     def validate(self, check: SectionValues) -> Sequence[Fault]:
@@ -82,14 +49,19 @@ class TLSCheck:
 
     async def run(self, target: Any, check: SectionValues, services: Any) -> None:
         """Connect and shake hands."""
-        answer, findings = Answer(), Findings()
-        handshake = _Handshake(check.get("days-left"), self._now(), answer)
-        protocol = self._contexts.secure(handshake, target, check, findings, services.reactor)
-        async with LentStream(services, target, check) as stream:
-            stream.hand_over(protocol)
-            error = await answer.wait()
+        tls = tls_for(target, check, self._contexts)
+        async with LentStream(services, target, check, tls) as plain:
+            error = self._judge_days(certificate_of(plain), check.get("days-left"))
         if error:
-            raise UpstreamError(str(target), findings.problem or error)
+            raise UpstreamError(str(target), error)
+
+    def _judge_days(self, certificate: x509.Certificate | None, wanted: int | None) -> str:
+        if certificate is None or wanted is None:
+            return ""
+        days = (certificate.not_valid_after_utc - now_utc(self._now())).days
+        if days < 0:
+            return "the certificate has expired"
+        return "" if days >= wanted else f"the certificate expires in {days} days"
 
 
 make_check = TLSCheck

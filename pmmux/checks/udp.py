@@ -8,16 +8,9 @@ from typing import Any
 from zope.interface import implementer
 
 from pmmux.checks.datagrams import ask
-from pmmux.checks.expecting import (
-    EXPECTATION_EXPECTED,
-    OCTETS_EXPECTED,
-    Expectation,
-    parse_expectation,
-    parse_octets,
-)
+from pmmux.checks.expecting import ANSWER_LIMIT_OCTETS, CONVERSATION_OPTIONS, Expectation
 from pmmux.checks.interfaces import IHealthCheck
-from pmmux.checks.tcp import ANSWER_LIMIT_OCTETS
-from pmmux.config.options import Option
+from pmmux.checks.securing import HEADER_OPTION
 from pmmux.errors import Fault
 from pmmux.model import SectionValues
 
@@ -29,15 +22,7 @@ class UDPCheck:
     """
 
     name = "udp"
-    options = (
-        Option("send", parse_octets, OCTETS_EXPECTED, description="What is sent; absent: nothing."),
-        Option(
-            "expect",
-            parse_expectation,
-            EXPECTATION_EXPECTED,
-            description="What the answer must hold, in its first 16 KiB; absent: nothing is waited for.",
-        ),
-    )
+    options = (*CONVERSATION_OPTIONS, HEADER_OPTION)
 
     def validate(self, check: SectionValues) -> Sequence[Fault]:
         """There must be something to say: nobody answers to nothing."""

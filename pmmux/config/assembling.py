@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from attrs import evolve
 
@@ -16,6 +17,7 @@ from pmmux.config.options import Option
 from pmmux.config.schema import Schema
 from pmmux.config.settings import Settings
 from pmmux.config.suggest import nearest, one_of
+from pmmux.errors import Fault
 from pmmux.model import BackendSpec, OptionKey, SectionValues
 
 CORE_KINDS = (PMMUX, LISTENER, BACKEND, HEALTH_CHECK)
@@ -37,15 +39,44 @@ def assemble(draft: Draft, schema: Schema, source: str | None, faults: FaultList
         for each in by_kind[LISTENER]
     ]
     report_conflicts(listeners, faults)
-    backends = [_check_backend(each, schema, faults) for each in by_kind[BACKEND]]
-    protocols = {backend.name: backend.protocol for backend in backends if backend.name}
-    checks = [_check_health_check(each, protocols, schema, faults) for each in by_kind[HEALTH_CHECK]]
     extra = {
         kind: tuple(check_section(each, schema.options(kind), faults) for each in found)
         for kind, found in by_kind.items()
         if kind not in CORE_KINDS
     }
-    return Settings(globals_, tuple(listeners), tuple(backends), tuple(checks), extra, source)
+    are_right = not faults
+    backends = [_check_backend(each, schema, faults) for each in by_kind[BACKEND]]
+    protocols = {backend.name: backend.protocol for backend in backends if backend.name}
+    checks = [_check_health_check(each, protocols, schema, faults) for each in by_kind[HEALTH_CHECK]]
+    settings = Settings(globals_, tuple(listeners), tuple(backends), tuple(checks), extra, source)
+    if are_right:
+        _add(schema.validate(settings), faults)
+    return settings
+
+
+def _add(found: Sequence[Fault], faults: FaultList) -> None:
+    for fault in found:
+        faults.add(fault.location, fault.message, fault.expected, fault.nearest)
+
+
+def _add_further(
+    validate: Callable[[Any], Sequence[Fault]], found: Any, before: int, faults: FaultList
+) -> None:
+    """
+    Add what C{validate} says of C{found}, a section or what was made of one.
+
+    @param before: how many faults there were before it was read.
+    """
+    if len(faults) == before:
+        _add(validate(found), faults)
+        return
+    try:
+        further = validate(found)
+    except Exception:  # it misses what could not be read
+        return
+    # What single options got wrong would only be said again, or appear to be missing.
+    known = faults.places(before)
+    _add([each for each in further if each.location.option and each.location not in known], faults)
 
 
 def _is_known(section: DraftSection, schema: Schema, faults: FaultList) -> bool:
@@ -92,10 +123,8 @@ def _check_backend(section: DraftSection, schema: Schema, faults: FaultList) -> 
     found = check_section(section, options, faults, known, is_complete=own is not None)
     spec = BackendSpec(section.name, protocol, found)
     validate = schema.validators.get(protocol)
-    # What single options got wrong would only be said again.
-    if validate is not None and len(faults) == before:
-        for fault in validate(spec):
-            faults.add(fault.location, fault.message, fault.expected, fault.nearest)
+    if validate is not None:
+        _add_further(validate, spec, before, faults)
     return spec
 
 
@@ -111,6 +140,7 @@ def _check_health_check(
     own = schema.check_protocols.get(protocol)
     is_complete = own is not None or not (protocol or backend)
     known = {"backend": protocols, "protocol": schema.backend_protocols}
+    before = len(faults)
     found = check_section(section, (*schema.options(HEALTH_CHECK), *(own or ())), faults, known, is_complete)
     place = found.where(OptionKey("protocol"))
     if implied and protocol != implied and protocol in schema.backend_protocols:
@@ -119,4 +149,7 @@ def _check_health_check(
     elif own is None and protocol in schema.backend_protocols:
         message = f"backends of the protocol {clean(protocol)} have no health check"
         faults.add(place, message, one_of(schema.check_protocols))
-    return evolve(found, defaults={**found.defaults, "protocol": implied}) if implied else found
+    if implied:
+        found = evolve(found, defaults={**found.defaults, "protocol": implied})
+    _add_further(schema.validate_check, found, before, faults)
+    return found

@@ -158,7 +158,8 @@ class _Reading:
             value = option.parse(part)
         except ValueError as error:
             reason = "" if is_hidden else f": {clean(str(error))}"
-            self.faults.add(place, f"bad value {shown}{reason}", option.expected)
+            close = "" if is_hidden else getattr(error, "nearest", "")
+            self.faults.add(place, f"bad value {shown}{reason}", option.expected, close)
             return _REFUSED
         except Exception as error:  # an extension's reader must not end the reporting of the rest
             self.faults.add(place, f"{type(error).__name__} while reading {shown}", option.expected)

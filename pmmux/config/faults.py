@@ -63,6 +63,10 @@ class FaultList:
         )
         self._faults.append(Fault(place, escape(message), escape(expected), escape(nearest)))
 
+    def places(self, after: int) -> set[Location]:
+        """Where those stand that came after the first C{after}."""
+        return {fault.location for fault in self._faults[after:]}
+
     def error(self) -> ConfigurationError:
         """All of them, each once, in the order in which they stand in their sources."""
         last = len(self.sources)

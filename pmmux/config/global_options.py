@@ -109,7 +109,7 @@ _LIMITS = (
         "max-connections",
         _count,
         _COUNT,
-        description="Connections at a time; absent: what the descriptor limit allows.",
+        description="Connections at a time; absent, and at most: what the descriptor limit allows.",
     ),
     Option(
         "max-connections-per-address",

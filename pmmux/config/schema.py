@@ -18,8 +18,9 @@ from pmmux.config.global_options import (
     timeout_option,
 )
 from pmmux.config.options import Option, SectionSchema
+from pmmux.config.settings import Settings
 from pmmux.errors import Fault
-from pmmux.model import BackendSpec
+from pmmux.model import BackendSpec, SectionValues
 
 # Options of [pmmux] that hold whole sections in compact form.
 COMPACT_LISTS: Mapping[str, str] = MappingProxyType(
@@ -160,6 +161,8 @@ class Schema:
     @ivar known_names: by the name of an option of C{[pmmux]}, what it may name; an option that is
         not here may name anything.
     @ivar validators: by the protocol's name, what checks a backend whose single options are right.
+    @ivar validate_check: checks a C{health-check} section whose single options are right.
+    @ivar validate: checks everything but backends and health checks, where its single options are right.
     """
 
     sections: Mapping[str, SectionSchema] = field(factory=core_sections)
@@ -168,6 +171,8 @@ class Schema:
     check_protocols: Mapping[str, Sequence[Option]] = field(factory=dict)
     known_names: Mapping[str, Collection[str]] = field(factory=dict)
     validators: Mapping[str, Callable[[BackendSpec], Sequence[Fault]]] = field(factory=dict)
+    validate_check: Callable[[SectionValues], Sequence[Fault]] = lambda section: ()
+    validate: Callable[[Settings], Sequence[Fault]] = lambda settings: ()
 
     def options(self, kind: str) -> Sequence[Option]:
         """The options of sections of C{kind}; none for an unknown one."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
+
+from pmmux.config.suggest import nearest
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -56,6 +58,18 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
+class UnknownWordError(ValueError):
+    """
+    A word that is none of those accepted.
+
+    @ivar nearest: the one it most likely is; empty where none is close.
+    """
+
+    def __init__(self, reason: str, word: str, accepted: Sequence[str]) -> None:
+        super().__init__(reason)
+        self.nearest = nearest(word.strip(), accepted)
+
+
 def text(value: str) -> str:
     """Any text but the empty one."""
     if not value.strip():
@@ -94,7 +108,7 @@ def boolean(value: str) -> bool:
     """C{true}, C{yes}, C{on}, C{1} or C{false}, C{no}, C{off}, C{0}, in any case."""
     found = _BOOLEANS.get(value.strip().lower())
     if found is None:
-        raise ValueError("neither true nor false")
+        raise UnknownWordError("neither true nor false", value, tuple(_BOOLEANS))
     return found
 
 
@@ -126,7 +140,7 @@ def choice(*accepted: str, also: Mapping[str, str] | None = None) -> Callable[[s
     def read_choice(value: str) -> str:
         found = spellings.get(value.strip().lower())
         if found is None:
-            raise ValueError(f"not one of {', '.join(accepted)}")
+            raise UnknownWordError(f"not one of {', '.join(accepted)}", value, accepted)
         return found
 
     return read_choice

@@ -14,7 +14,7 @@ from typing import Any
 from pmmux.config.steering_options import listening_place
 from pmmux.config.values import UNIX_PREFIX
 from pmmux.control import protocol
-from pmmux.control.places import running_sockets
+from pmmux.control.places import running_sockets, searched
 from pmmux.control.protocol import CommandError, Request
 from pmmux.errors import PmmuxError
 
@@ -22,6 +22,7 @@ TOKEN_VARIABLE = "PMMUX_CONTROL_TOKEN"
 CONNECT_SECONDS = 5.0
 # A command may wait for connections to end; a dead process is noticed by its closed socket.
 ANSWER_SECONDS = 30.0
+_ITS_USER = "only the user it runs as, and root, may ask it"
 
 
 class UnreachableError(PmmuxError):
@@ -41,7 +42,8 @@ def find_place(given: str | None, environment: Mapping[str, str]) -> str:
         return given
     found = running_sockets(environment, os.geteuid())
     if not found:
-        raise UnreachableError("no running pmmux was found; say where with --socket")
+        looked = ", ".join(searched(environment, os.geteuid()))
+        raise UnreachableError(f"no running pmmux was found in {looked}; say where with --socket PLACE")
     if len(found) > 1:
         places = "\n".join(f"  --socket {path}" for path in found)
         raise UnreachableError(f"several are running; say which:\n{places}")
@@ -59,11 +61,11 @@ class ControlClient:
         """
         self._place = place
         self._identifiers = itertools.count(1)
+        self._has_heard = False
         try:
             self._socket = _connect(place)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UnreachableError(f"{place}: {reason}") from None
+            raise UnreachableError(f"{place}: {_reason(error, place)}") from None
         self._answers = self._socket.makefile("rb")
         if self._socket.family != socket.AF_UNIX:
             self._authenticate(token)
@@ -129,17 +131,25 @@ class ControlClient:
         identifier = next(self._identifiers)
         try:
             self._socket.sendall(protocol.request_line(Request(identifier, command, arguments)))
-        except OSError as error:
-            raise UnreachableError(f"{self._place}: {error}") from None
+        except OSError:
+            raise self._lost() from None
         return identifier
+
+    def _lost(self) -> UnreachableError:
+        hint = "" if self._has_heard else f" without an answer; {_ITS_USER}"
+        return UnreachableError(f"{self._place}: pmmux closed the connection{hint}")
 
     def _receive(self) -> dict[str, Any]:
         try:
             line = self._answers.readline()
-        except OSError as error:
-            raise UnreachableError(f"{self._place}: {error}") from None
+        except TimeoutError:
+            message = f"{self._place}: no answer within {self._socket.gettimeout():g} s"
+            raise UnreachableError(message) from None
+        except OSError:
+            line = b""
         if not line.endswith(protocol.NEWLINE):
-            raise UnreachableError(f"{self._place}: pmmux closed the connection")
+            raise self._lost()
+        self._has_heard = True
         try:
             answer = json.loads(line)
         except ValueError:
@@ -157,17 +167,38 @@ def _result(answer: Mapping[str, Any]) -> Any:
 
 
 def _connect(place: str) -> socket.socket:
-    path = place.removeprefix(UNIX_PREFIX)
-    if "/" in path:
+    path = _path_of(place)
+    if path is not None:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             opened.settimeout(CONNECT_SECONDS)
-            opened.connect(str(Path(path)))
+            opened.connect(str(path))
         except OSError:
             opened.close()
             raise
         return opened
-    target = listening_place(place)
+    try:
+        target = listening_place(place)
+    except ValueError:
+        target = None
     if target is None:
-        raise ValueError("neither a path nor HOST:PORT")
+        raise ValueError("neither a socket's path nor HOST:PORT")
     return socket.create_connection((target.host, target.port), CONNECT_SECONDS)
+
+
+def _path_of(place: str) -> Path | None:
+    path = Path(place.removeprefix(UNIX_PREFIX))
+    return path if place.startswith(UNIX_PREFIX) or "/" in place or path.exists() else None
+
+
+def _reason(error: OSError | ValueError, place: str) -> str:
+    path = _path_of(place)
+    if isinstance(error, PermissionError):
+        return f"not allowed: {_ITS_USER}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_SECONDS:g} s"
+    if path is not None and isinstance(error, ConnectionRefusedError):
+        return "nobody listens there any more" if path.is_socket() else "not a socket"
+    if path is not None and isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    return getattr(error, "strerror", None) or str(error)

@@ -6,6 +6,7 @@ Both sides use this: pmmux to open it, C{pmmuxctl} to find it.
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import tempfile
@@ -90,16 +91,33 @@ def is_listened_on(path: Path) -> bool:
 
 def running_sockets(environment: Mapping[str, str], user: int) -> list[Path]:
     """The control sockets on which somebody answers C{user}, in the best place that has any."""
-    places = directories(environment, user)
-    # Run by systemd it has a runtime directory that a terminal's environment does not name.
-    if all(place.path != SYSTEM_DIRECTORY for place in places):
-        places.append(Directory(SYSTEM_DIRECTORY))
-    for place in places:
+    for place in _all_directories(environment, user):
         if not place.fault(user):
             found = [path for path in sorted(place.path.glob("control*.sock")) if _answers(path)]
             if found:
                 return found
     return []
+
+
+def searched(environment: Mapping[str, str], user: int) -> list[str]:
+    """The places that L{running_sockets} looks at, in text, with what kept it out."""
+    return [_told(place, user) for place in _all_directories(environment, user)]
+
+
+def _told(place: Directory, user: int) -> str:
+    if not place.path.exists():
+        return f"{place.path} (not there)"
+    if place.fault(user) or not os.access(place.path, os.R_OK | os.X_OK):
+        return f"{place.path} (of another user)"
+    return str(place.path)
+
+
+def _all_directories(environment: Mapping[str, str], user: int) -> list[Directory]:
+    places = directories(environment, user)
+    # Run by systemd it has a runtime directory that a terminal's environment does not name.
+    if all(place.path != SYSTEM_DIRECTORY for place in places):
+        places.append(Directory(SYSTEM_DIRECTORY))
+    return places
 
 
 def _answers(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ _MINUTE_SECONDS = 60
 _HOUR_SECONDS = 3600
 _DAY_SECONDS = 86400
 
+# A number, a size, a time; or nothing.
+_is_measure = re.compile(r"-|(\d+(\.\d+)?( ?[A-Za-z]+)? ?)+").fullmatch
+
 Column = tuple[str, str]
 
 
@@ -28,7 +32,7 @@ def table(
     """
     One line for each of C{rows}, below the titles.
 
-    @param columns: pairs of a row's key and the title. Numbers stand to the right.
+    @param columns: pairs of a row's key and the title. Numbers and measures stand to the right.
     @param empty: what to say where there are no rows.
     @param limit: where longer cells are cut, in characters.
     """
@@ -38,9 +42,8 @@ def table(
     titles = [title for _, title in columns]
     cells = [[cell(row.get(key), limit) for key, _ in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-    is_number = [
-        all(isinstance(row.get(key), (int, float, type(None))) for row in rows) for key, _ in columns
-    ]
+    columns_of_cells = list(zip(*cells, strict=True))
+    is_number = [all(map(_is_measure, each)) and set(each) != {NOTHING} for each in columns_of_cells]
     for line in (titles, *cells):
         padded = (
             text.rjust(width) if right else text.ljust(width)
@@ -94,11 +97,12 @@ def octets_text(octets: float) -> str:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """A time that passed: C{3d 4h}, C{5m 6s}, C{1.2s}, C{0.4ms}."""
+    """A time that passed: C{3d 4h}, C{5m 6s}, C{1.2s}, C{0.43ms}."""
     if seconds is None:
         return NOTHING
     if seconds < 1:
-        return f"{seconds * 1000:.1f}ms"
+        milliseconds = seconds * 1000
+        return f"{milliseconds:.2f}ms" if milliseconds < 10 else f"{milliseconds:.0f}ms"  # noqa: PLR2004
     if seconds < _MINUTE_SECONDS:
         return f"{seconds:.1f}s"
     whole = int(seconds)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from collections.abc import Container
 from typing import Any
 
 from pmmux.datagrams.options import SessionLimits
 
 LOWEST_UNPRIVILEGED_PORT = 1024
-# So many sessions a second may begin with the same octets from the same host. A loop of two
-# multiplexers makes thousands; clients that all ask the same question from one host, dozens.
-SAME_BEGINNINGS_LIMIT = 64
-# Beyond so many hosts a second, nobody is counted: what is held stays small.
+# A loop of two multiplexers begins sessions with the same octets, which nobody answers, from ever new
+# ports of one host. So many are let through in each window before it is taken for one: few where we have
+# an upstream at that host; more where that is this machine, whose programs may have a socket for each
+# message; many where it is anybody else, who may be the one address of a large network.
+LOOP_WINDOW_SECONDS = 10
+ROUNDS_FROM_UPSTREAMS, ROUNDS_FROM_HERE, ROUNDS_FROM_OTHERS = 64, 512, 2048
+# Beyond so many hosts in a second or window, nobody is counted: what is held stays small.
 COUNTED_LIMIT = 16384
 SITE_OCTETS = 8
+_LOOPBACK = ("127.", "::1")
+
+Beginning = tuple[str, int]
+"""A host, and what stands for the octets that it began with."""
 
 
 def can_be_answered(host: str, port: int) -> bool:
@@ -45,31 +53,45 @@ class Admission:
     The limits on new sessions of one listener.
     """
 
-    def __init__(self, clock: Any, limits: SessionLimits) -> None:
+    def __init__(self, clock: Any, limits: SessionLimits, upstream_hosts: Container[str] = ()) -> None:
+        """@param upstream_hosts: where sessions have upstreams at the moment."""
         self._clock = clock
+        self._upstream_hosts = upstream_hosts
         self._per_address = limits.per_address
         self._per_second = limits.per_address_second
         self._open: Counter[Any] = Counter()
         self._second = 0
         self._begun: Counter[Any] = Counter()
-        self._beginnings: Counter[Any] = Counter()
+        self._window = 0
+        self._unanswered: Counter[Beginning] = Counter()
 
-    def refusal(self, host: str, octets: bytes) -> str:
+    def beginning(self, host: str, octets: bytes) -> Beginning:
+        """What is counted until it is answered."""
+        return host, hash(octets)
+
+    def answered(self, beginning: Beginning) -> None:
+        """The upstream answered a session with C{beginning}: that is no loop."""
+        if self._unanswered.get(beginning):
+            self._unanswered[beginning] -= 1
+
+    def refusal(self, host: str, beginning: Beginning, local_host: str) -> str:
         """
         Count a session that wants to begin.
 
+        @param local_host: the address that was written to.
         @return: why it may not, in words; empty where it may.
         """
         second = int(self._clock.seconds())
         if second != self._second:
             self._second = second
             self._begun.clear()
-            self._beginnings.clear()
-        if len(self._beginnings) < COUNTED_LIMIT:
-            beginning = (host, hash(octets))
-            self._beginnings[beginning] += 1
-            if self._beginnings[beginning] > SAME_BEGINNINGS_LIMIT:
-                return "the same datagram again and again from new ports of one host: a loop"
+        if second // LOOP_WINDOW_SECONDS != self._window:
+            self._window = second // LOOP_WINDOW_SECONDS
+            self._unanswered.clear()
+        if len(self._unanswered) < COUNTED_LIMIT or beginning in self._unanswered:
+            self._unanswered[beginning] += 1
+            if self._unanswered[beginning] > self._most_rounds(host, local_host):
+                return "the same datagram again and again from new ports of one host, unanswered: a loop"
         if not self._per_address and not self._per_second:
             return ""
         site = site_of(host)
@@ -80,6 +102,11 @@ class Admission:
             if self._begun[site] > self._per_second:
                 return "too many new sessions of one address"
         return ""
+
+    def _most_rounds(self, host: str, local_host: str) -> int:
+        if host == local_host or host.startswith(_LOOPBACK):
+            return ROUNDS_FROM_HERE
+        return ROUNDS_FROM_UPSTREAMS if host in self._upstream_hosts else ROUNDS_FROM_OTHERS
 
     def opened(self, host: str) -> None:
         """A session of C{host} is open."""

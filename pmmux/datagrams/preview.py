@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
 from twisted.internet.defer import Deferred
 
 from pmmux.inspection import Inspection
 from pmmux.model import NO_MATCH, NO_PROPERTIES, Verdict
-from pmmux.probes import udp_dtls, udp_quic
 
-# Probes that can judge several datagrams of one client together.
-SEVERAL: Mapping[str, Callable[[Sequence[bytes]], Verdict]] = {
-    "quic": udp_quic.inspect_several,
-    "dtls": udp_dtls.inspect_several,
-}
 DATAGRAMS_LIMIT = 16
 
 
@@ -108,13 +100,15 @@ class DatagramInspection(Inspection):
         ):
             return verdict
         probe = self._catalogue.probes.get(name)
+        # Probes of others need not have it.
+        inspect_several = getattr(probe, "inspect_several", None)
         if probe is None:
             verdict = NO_MATCH
-        elif len(preview.datagrams) == 1:
+        elif inspect_several is None or len(preview.datagrams) == 1:
             verdict = probe.inspect(preview.octets)
         else:
-            verdict = SEVERAL[name](preview.datagrams)
-        if verdict.octets_needed and (preview.complete or name not in SEVERAL):
+            verdict = inspect_several(preview.datagrams)
+        if verdict.octets_needed and (preview.complete or inspect_several is None):
             verdict = Verdict(bool(verdict.matched), 0, verdict.properties, verdict.fault)
         # Asking a lazy mapping whether it is empty would make it look for everything.
         if verdict.properties is not NO_PROPERTIES:

@@ -15,11 +15,10 @@ from pmmux.coroutines import start
 from pmmux.datagrams.admission import LOWEST_UNPRIVILEGED_PORT
 from pmmux.datagrams.connection_ids import ServerIDs
 from pmmux.datagrams.options import amplification_limit, refuses_low_ports
-from pmmux.datagrams.outcomes import OUTCOME_SOURCE_REFUSED
 from pmmux.datagrams.preview import DatagramInspection
 from pmmux.datagrams.services import DatagramServices
 from pmmux.datagrams.session import DatagramSession
-from pmmux.errors import RouteError, UpstreamError
+from pmmux.errors import OUTCOME_SOURCE_REFUSED, RouteError, UpstreamError
 from pmmux.members import Member
 from pmmux.model import Attempt
 from pmmux.negotiators.socket import SocketProperties
@@ -110,9 +109,7 @@ class Routing:
     ) -> Member:
         services = self._services
         try:
-            return await services.router.select(
-                inspection, session.trace, excluded | services.not_for_datagrams()
-            )
+            return await services.router.select(inspection, session.trace, excluded)
         except RouteError as refused:
             if refused.outcome != errors.OUTCOME_NO_BACKEND:
                 raise
@@ -123,7 +120,7 @@ class Routing:
         # Only those that failed this client before would do: they may have come back.
         session.excluded.clear()
         excluded.clear()
-        return await services.router.select(inspection, session.trace, services.not_for_datagrams())
+        return await services.router.select(inspection, session.trace)
 
     async def _follow(self, session: DatagramSession, known: DatagramSession) -> None:
         member = known.member

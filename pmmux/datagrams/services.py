@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,6 @@ from attrs import frozen
 
 from pmmux.datagrams.idle import IdleQueue
 from pmmux.inspection import ProbeCatalogue
-from pmmux.interfaces import IDatagramBackend
 from pmmux.members import Member
 from pmmux.model import SectionValues
 from pmmux.router import Router
@@ -52,6 +52,7 @@ class DatagramServices:
 
     @ivar own_names: addresses and ports of our own sockets. What comes from there would go round
         for ever.
+    @ivar upstream_hosts: where sessions have upstreams, and how many.
     @ivar is_listed_out: whether lists keep a client's host from a listener.
     @ivar failed: told of each backend that could not be reached, and why.
     @ivar answered: told of each backend that answered a session for the first time.
@@ -82,6 +83,7 @@ class DatagramServices:
         self.identifiers = identifiers
         self.finished = finished
         self.own_names: set[tuple[str, int]] = set()
+        self.upstream_hosts: Counter[str] = Counter()
         self.idle = IdleQueue(clock, settings.idle_seconds)
         self.detect_timeouts = TimeoutQueue(clock, settings.detect_seconds)
         self.selection_timeouts = TimeoutQueue(clock, settings.selection_seconds)
@@ -95,8 +97,6 @@ class DatagramServices:
         self.ingress = reporter.counter("client.ingress.bytes")
         self.egress = reporter.counter("client.egress.bytes")
         self.selection_duration = reporter.duration("router.message.selection.duration")
-        self._members: tuple[Member, ...] = ()
-        self._others: frozenset[str] = frozenset()
 
     def change(self, settings: DatagramSettings) -> None:
         """Take other bounds; how many sessions a listener may have changes for those to come."""
@@ -104,13 +104,3 @@ class DatagramServices:
         self.idle.change(settings.idle_seconds)
         self.detect_timeouts.change(settings.detect_seconds)
         self.selection_timeouts.change(settings.selection_seconds)
-
-    def not_for_datagrams(self) -> frozenset[str]:
-        """The names of the backends that take connections only."""
-        members = self.router.members()
-        if members != self._members:
-            self._members = members
-            self._others = frozenset(
-                member.name for member in members if not IDatagramBackend.providedBy(member.backend)
-            )
-        return self._others

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pmmux.access import AccessRecord
+from pmmux.access import AccessRecord, peer_of
 from pmmux.datagrams.connection_ids import ServerIDs, has_short_header
 from pmmux.datagrams.preview import DatagramPreview
 from pmmux.members import Member
-from pmmux.model import Address, Client, Properties, RouteTrace
-from pmmux.transport.datagram import DatagramPort, Name
+from pmmux.model import NO_PROPERTIES, Client, Properties, RouteTrace
+from pmmux.transport.datagram_ports import DatagramPort, Name
 
 # The upstream is not there; anything else is a matter of one datagram, which is lost.
 UNREACHABLE = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
@@ -29,9 +29,13 @@ class DatagramSession:
     """
     See the module. Made and ended by L{pmmux.datagrams.table.SessionTable}.
 
-    @ivar name: the client's address as the port's socket has it.
-    @ivar send: takes what the client sent; see L{pmmux.transport.datagram.ClientSession}.
-    @ivar reply: takes what the upstream sent; see L{pmmux.transport.datagram.Peer}.
+    @ivar name: the client's address as the port has it.
+    @ivar send: takes what the client sent; see L{pmmux.transport.datagram_ports.ClientSession}.
+    @ivar reply: takes what the upstream sent; see L{pmmux.transport.datagram_ports.Peer}.
+    @ivar sends_by: where nothing is to be watched, what several datagrams may be sent on by at once.
+    @ivar replies_to: where nothing is to be watched, whom several replies may be sent to at once.
+    @ivar announced: what a PROXY header told besides addresses, as properties.
+    @ivar beginning: what the loop guard counts it by; C{None} for no more.
     @ivar preview: what the client sent while it was undecided where to; C{None} afterwards.
     @ivar member: the backend it was routed to; C{None} while there is none.
     @ivar upstream: the L{pmmux.interfaces.IDatagramSession}; C{None} while there is none.
@@ -41,8 +45,11 @@ class DatagramSession:
     """
 
     __slots__ = (
+        "_destination",
         "_sendto",
         "amplification_limit",
+        "announced",
+        "beginning",
         "client",
         "datagrams_from_client",
         "datagrams_from_upstream",
@@ -64,9 +71,11 @@ class DatagramSession:
         "port",
         "preview",
         "properties",
+        "replies_to",
         "reply",
         "reported",
         "send",
+        "sends_by",
         "server_ids",
         "table",
         "timeouts",
@@ -79,21 +88,31 @@ class DatagramSession:
     reply: Callable[[Any], object]
 
     def __init__(
-        self, table: Any, identifier: int, listener: str, port: DatagramPort, name: Name, remote: Address
+        self,
+        table: Any,
+        identifier: int,
+        listener: str,
+        port: DatagramPort,
+        name: Name,
+        client: Client,
+        announced: Mapping[str, str] = NO_PROPERTIES,
     ) -> None:
         """
         @param table: the L{pmmux.datagrams.table.SessionTable} that is told what happens.
         @param identifier: unique among connections and sessions of this process.
+        @param announced: properties that a PROXY header told.
         """
         self.table = table
         self.identifier = identifier
         self.listener = listener
         self.port = port
         self.name = name
-        self.client = Client("udp", remote, port.address)
+        self.client = client
+        self.announced = announced
         self.opened_at: float = table.clock.seconds()
-        self.properties = Properties()
+        self.properties = Properties(announced)
         self.trace = RouteTrace()
+        self.beginning: Any = None
         self.preview: DatagramPreview | None = None
         self.deferred: Deferred[None] | None = None
         self.timeouts: tuple[Any, Any] | None = None
@@ -101,7 +120,7 @@ class DatagramSession:
         self.member: Member | None = None
         self.detected: str | None = None
         self.upstream: Any = None
-        self.upstream_name: Name | None = None
+        self.upstream_name: tuple[Any, ...] | None = None
         self.follows: DatagramSession | None = None
         self.server_ids: ServerIDs | None = None
         self.amplification_limit = 0.0
@@ -115,8 +134,12 @@ class DatagramSession:
         self.lost_datagrams = 0
         self.reported = (0, 0, 0)
         self._sendto = port.sendto
+        # Made when there is something to send to it: most of a flood's clients are sent nothing.
+        self._destination: Any = None
         self.send = self._hold
+        self.sends_by: int | None = None
         self.reply = self._reply_first
+        self.replies_to: Any = None
 
     def take(self, datagram: bytes) -> None:
         """What the client sent first, or anew."""
@@ -170,27 +193,28 @@ class DatagramSession:
     def failed(self, error: OSError) -> None:
         """The upstream cannot be reached: the next datagram is routed again."""
         if self.upstream is not None:
-            self.send = self._send_again
+            self._watch_sending(self._send_again)
             self.table.upstream_failed(self, error.strerror or str(error))
 
     def _reply_first(self, octets: Any) -> None:
         self.has_replied = True
+        self._destination = self.port.destination(self.name)
         if self.server_ids is None and not self.is_confirmed:
-            self.send = self._send_answer
+            self._watch_sending(self._send_answer)
         self.table.replied(self)
         if self.server_ids is not None:
             self.reply = self._reply_quic
         elif self.amplification_limit and not self.is_confirmed:
             self.reply = self._reply_limited
         else:
-            self.reply = self._reply
+            self._reply_plainly()
         self.reply(octets)
 
     def _reply(self, octets: Any) -> None:
         self.datagrams_from_upstream += 1
         self.octets_from_upstream += len(octets)
         try:
-            self._sendto(octets, self.name)
+            self._sendto(octets, self._destination)
         except OSError:
             # No room, no route, or a filter's refusal: datagrams may be lost.
             self.lost_datagrams += 1
@@ -224,11 +248,14 @@ class DatagramSession:
         if is_quic:
             if self.server_ids is None:
                 self.server_ids = ServerIDs()
-            self.send = self._send_quic
-            self.reply = self._reply_first
+            self._watch_sending(self._send_quic)
+            self._watch_replies(self._reply_first)
         else:
-            self.send = upstream.send
-            self.reply = self._reply if self.is_confirmed else self._reply_first
+            self._send_plainly()
+            if self.is_confirmed:
+                self._reply_plainly()
+            else:
+                self._watch_replies(self._reply_first)
         preview, self.preview = self.preview, None
         if preview is not None:
             for datagram in preview.datagrams:
@@ -244,10 +271,11 @@ class DatagramSession:
     def hold(self, preview: DatagramPreview) -> None:
         """Hold what arrives in C{preview} until it is routed."""
         self.preview = preview
-        self.send = self._hold
+        self._watch_sending(self._hold)
 
     def close_upstream(self) -> None:
         """Idempotent."""
+        self.sends_by = None
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.close()
@@ -256,7 +284,8 @@ class DatagramSession:
         """Take and give nothing any more."""
         self.ended = True
         # Methods of its own would keep it until the garbage is collected.
-        self.send = self.reply = _discard
+        self._watch_sending(_discard)
+        self._watch_replies(_discard)
         self.close_upstream()
 
     def _confirm(self) -> None:
@@ -264,8 +293,24 @@ class DatagramSession:
         self.table.confirmed(self)
 
     def _be_plain(self) -> None:
+        self._send_plainly()
+        self._reply_plainly()
+
+    def _send_plainly(self) -> None:
         self.send = self.upstream.send
+        self.sends_by = getattr(self.upstream, "sends_by", None)
+
+    def _watch_sending(self, method: Callable[[Any], object]) -> None:
+        self.send = method
+        self.sends_by = None
+
+    def _reply_plainly(self) -> None:
         self.reply = self._reply
+        self.replies_to = self._destination if self.port.is_batching else None
+
+    def _watch_replies(self, method: Callable[[Any], object]) -> None:
+        self.reply = method
+        self.replies_to = None
 
     def record(self, outcome: str) -> AccessRecord:
         """What its log line says, now that it ended with C{outcome}."""
@@ -286,6 +331,7 @@ class DatagramSession:
             self.properties.get("tls.sni", ""),
             "",
             trace.detail,
+            peer_of(self.client),
         )
 
     # For the idle queue.

@@ -8,18 +8,19 @@ from typing import Any
 
 from pmmux import errors
 from pmmux.datagrams.admission import Admission, can_be_answered
+from pmmux.datagrams.announced import AnnouncedSessions, Arrival
 from pmmux.datagrams.connection_ids import ConnectionIDs
 from pmmux.datagrams.idle import IdleQueue
 from pmmux.datagrams.options import SessionLimits
-from pmmux.datagrams.outcomes import OUTCOME_EVICTED, OUTCOME_LISTENER_CLOSED, OUTCOME_SOURCE_REFUSED
 from pmmux.datagrams.preview import DatagramPreview
 from pmmux.datagrams.routing import Routing
 from pmmux.datagrams.services import DatagramServices
 from pmmux.datagrams.session import DatagramSession
-from pmmux.errors import RouteError
+from pmmux.errors import OUTCOME_EVICTED, OUTCOME_LISTENER_CLOSED, OUTCOME_SOURCE_REFUSED, RouteError
 from pmmux.members import Member
-from pmmux.model import Address, Properties, RouteTrace
-from pmmux.transport.datagram import Counts, DatagramPort, Name
+from pmmux.model import NO_PROPERTIES, Address, Client, Properties, RouteTrace
+from pmmux.negotiators.proxy_protocol import ProxyProtocolPolicy
+from pmmux.transport.datagram_ports import Counts, DatagramPort, Name
 
 # What all undecided sessions of a listener may hold together.
 HELD_LIMIT_OCTETS = 4 << 20
@@ -36,7 +37,14 @@ class SessionTable:
     @ivar refused_datagrams: how many began no session, since the process began.
     """
 
-    def __init__(self, services: DatagramServices, listener: str, limits: SessionLimits) -> None:
+    def __init__(
+        self,
+        services: DatagramServices,
+        listener: str,
+        limits: SessionLimits,
+        policy: ProxyProtocolPolicy | None = None,
+    ) -> None:
+        """@param policy: what becomes of PROXY headers; C{None} where nobody looks for them."""
         self.clock = services.clock
         self.sessions: dict[int, DatagramSession] = {}
         self.counts = Counts()
@@ -44,7 +52,8 @@ class SessionTable:
         self._services = services
         self._listener = listener
         self._limits = limits
-        self._admission = Admission(services.clock, limits)
+        self._admission = Admission(services.clock, limits, services.upstream_hosts)
+        self._announced = None if policy is None else AnnouncedSessions(policy)
         self._routing = Routing(services, self)
         # Those that the upstream has not answered, and those whose client has not answered back:
         # what room is made of, the oldest first.
@@ -55,7 +64,7 @@ class SessionTable:
         self._held_octets = 0
         self._connection_ids = ConnectionIDs()
         # By client and backend, where each datagram is routed anew.
-        self._exchanges: dict[tuple[DatagramPort, Name, Member], DatagramSession] = {}
+        self._exchanges: dict[tuple[DatagramPort, Name, Client, Member], DatagramSession] = {}
         self._own: set[tuple[str, int]] = set()
         self._counted = (0, 0)
         self._emptied: Callable[[], None] | None = None
@@ -68,19 +77,41 @@ class SessionTable:
     def arrived(self, port: DatagramPort, name: Name, octets: bytes) -> None:
         """A datagram that belongs to no session, to C{port}, from C{name}."""
         services = self._services
-        host, number = source = name[:2]
+        host, number = source = port.source_of(name)
         ours = (port.address.host, port.address.port)
         if ours not in self._own:
             self._own.add(ours)
             services.own_names.add(ours)
-        if self._closing or not can_be_answered(host, number) or source in services.own_names:
+        if not can_be_answered(host, number) or source in services.own_names:
+            self._drop(OUTCOME_SOURCE_REFUSED)
+            return
+        remote = Address(host, number, "ipv6" if ":" in host else "ipv4")
+        arrival = Arrival(Client("udp", remote, port.address), NO_PROPERTIES, octets)
+        if self._announced is not None:
+            try:
+                known, arrival = self._announced.read(port, name, arrival.client, octets)
+            except RouteError as refused:
+                self.refused(self._make(port, name, arrival), refused)
+                return
+            if known is not None and not self._limits.is_by_message:
+                _pass_on(known, arrival.octets)
+                return
+            if _source_of(arrival.client) in services.own_names:
+                self._drop(OUTCOME_SOURCE_REFUSED)
+                return
+        self._begin(port, name, arrival)
+
+    def _begin(self, port: DatagramPort, name: Name, arrival: Arrival) -> None:
+        octets = arrival.octets
+        if self._closing:
             self._drop(OUTCOME_SOURCE_REFUSED)
             return
         is_by_message = self._limits.is_by_message
-        if not is_by_message and not self._has_room_for(host, octets):
+        beginning = self._admission.beginning(arrival.client.remote.host, octets)
+        if not is_by_message and not self._has_room_for(port, arrival.client, beginning):
             return
-        remote = Address(host, number, "ipv6" if ":" in host else "ipv4")
-        session = DatagramSession(self, next(services.identifiers), self._listener, port, name, remote)
+        session = self._make(port, name, arrival)
+        session.beginning = beginning
         preview = DatagramPreview(octets, self._limits.preview_octets)
         session.take(octets)
         session.hold(preview)
@@ -89,8 +120,17 @@ class SessionTable:
         else:
             session.follows = self._connection_ids.find(octets)
             self._insert(session)
-            port.sessions[name] = session
+            if self._announced is not None and self._announced.are_for(port.source_of(name)[0]):
+                self._announced.add(session)
+            else:
+                port.sessions[name] = session
         self._routing.begin(session)
+
+    def _make(self, port: DatagramPort, name: Name, arrival: Arrival) -> DatagramSession:
+        identifier = next(self._services.identifiers)
+        return DatagramSession(
+            self, identifier, self._listener, port, name, arrival.client, arrival.properties
+        )
 
     # What sessions call.
 
@@ -108,7 +148,7 @@ class SessionTable:
     def route_again(self, session: DatagramSession, datagram: bytes) -> None:
         """The upstream of C{session} failed before: find the way for C{datagram} anew."""
         # What was found before is of no use, and must not add up while an upstream stays away.
-        session.trace, session.properties = RouteTrace(), Properties()
+        session.trace, session.properties = RouteTrace(), Properties(session.announced)
         session.hold(DatagramPreview(datagram, self._limits.preview_octets))
         self._routing.begin(session)
 
@@ -116,6 +156,9 @@ class SessionTable:
         """The upstream answered C{session} for the first time."""
         if session.member is not None:
             self._services.answered(session.member)
+        if session.beginning is not None:
+            self._admission.answered(session.beginning)
+            session.beginning = None
         if session in self._unanswered:
             del self._unanswered[session]
             self._unconfirmed[session] = None
@@ -192,25 +235,23 @@ class SessionTable:
         if not self._limits.is_by_message:
             return True
         assert session.preview is not None
-        key = (session.port, session.name, member)
+        key = (session.port, session.name, session.client, member)
         known = self._exchanges.get(key)
         octets = session.preview.octets
         if known is None:
-            if not self._has_room_for(session.client.remote.host, octets):
+            if not self._has_room_for(session.port, session.client, session.beginning):
                 return False
             self._exchanges[key] = session
             self._insert(session)
             return True
-        known.take(octets)
-        try:
-            known.send(octets)
-        except OSError as error:
-            known.send_failed(error, memoryview(octets))
+        _pass_on(known, octets)
         return False
 
     def routed(self, session: DatagramSession, member: Member, upstream: Any) -> None:
         """C{session} has an upstream."""
         self._services.router.opened(member)
+        if upstream.address is not None:
+            self._services.upstream_hosts[upstream.address.host] += 1
         name = getattr(upstream, "local_name", None)
         if name is not None:
             session.upstream_name = name[:2]
@@ -240,6 +281,8 @@ class SessionTable:
         session.end()
         if session.port.sessions.get(session.name) is session:
             del session.port.sessions[session.name]
+        if self._announced is not None:
+            self._announced.discard(session)
         self._unanswered.pop(session, None)
         self._unconfirmed.pop(session, None)
         if session.server_ids is not None:
@@ -277,8 +320,11 @@ class SessionTable:
         self._admission.opened(session.client.remote.host)
         self._services.idle.add(session)
 
-    def _has_room_for(self, host: str, octets: bytes) -> bool:
-        if self._services.is_listed_out(self._listener, host) or self._admission.refusal(host, octets):
+    def _has_room_for(self, port: DatagramPort, client: Client, beginning: Any) -> bool:
+        host = client.remote.host
+        if self._services.is_listed_out(self._listener, host) or self._admission.refusal(
+            host, beginning, port.address.host
+        ):
             self._drop(errors.OUTCOME_LIMIT_REACHED)
             return False
         if len(self.sessions) >= self._limits.most:
@@ -301,10 +347,15 @@ class SessionTable:
     def _release_upstream(self, session: DatagramSession) -> None:
         if session.upstream is None or session.member is None:
             return
+        address = session.upstream.address
+        if address is not None:
+            self._services.upstream_hosts[address.host] -= 1
+            if not self._services.upstream_hosts[address.host]:
+                del self._services.upstream_hosts[address.host]
         session.close_upstream()
         if session.upstream_name is not None:
             self._services.own_names.discard(session.upstream_name)
-        self._exchanges.pop((session.port, session.name, session.member), None)
+        self._exchanges.pop((session.port, session.name, session.client, session.member), None)
         self._services.router.closed(session.member)
 
     def _report_counts(self) -> None:
@@ -313,3 +364,15 @@ class SessionTable:
         self._counted = (counts.datagrams, counts.octets)
         self._services.total.add(counts.datagrams - datagrams)
         self._services.octets.add(counts.octets - octets)
+
+
+def _pass_on(session: DatagramSession, octets: bytes) -> None:
+    session.take(octets)
+    try:
+        session.send(octets)
+    except OSError as error:
+        session.send_failed(error, memoryview(octets))
+
+
+def _source_of(client: Client) -> tuple[str, int]:
+    return client.remote.host, client.remote.port

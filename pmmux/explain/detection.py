@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from pmmux.datagrams.preview import SEVERAL, DatagramInspection, DatagramPreview
+from pmmux.datagrams.preview import DatagramInspection, DatagramPreview
 from pmmux.inspection import PROTOCOL_PROPERTY, Inspection, ProbeCatalogue
 from pmmux.model import NO_PROPERTIES, Client, Properties, Verdict
 from pmmux.preview import Preview
@@ -57,15 +57,16 @@ def detect_datagrams(
     protocol = inspection.value(PROTOCOL_PROPERTY)
     needed = preview.size
     for datagram in datagrams[1:]:
-        if not _wants_more(inspection):
+        if not _wants_more(inspection, catalogue):
             break
         preview.feed(datagram)
     preview.finish()
-    _wants_more(inspection)
+    _wants_more(inspection, catalogue)
     found = protocol if isinstance(protocol, str) else None
     return Detection(found, dict(inspection.properties), needed)
 
 
-def _wants_more(inspection: DatagramInspection) -> bool:
-    wanting = [name for name in SEVERAL if inspection.verdict(name).octets_needed]
+def _wants_more(inspection: DatagramInspection, catalogue: ProbeCatalogue) -> bool:
+    several = [name for name, probe in catalogue.probes.items() if getattr(probe, "inspect_several", None)]
+    wanting = [name for name in several if inspection.verdict(name).octets_needed]
     return bool(wanting)

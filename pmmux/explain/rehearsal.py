@@ -19,9 +19,8 @@ from pmmux.connection import Connection
 from pmmux.coroutines import start
 from pmmux.datagrams.admission import LOWEST_UNPRIVILEGED_PORT, can_be_answered
 from pmmux.datagrams.options import MESSAGE, refuses_low_ports
-from pmmux.datagrams.outcomes import OUTCOME_SOURCE_REFUSED
 from pmmux.datagrams.preview import DatagramInspection, DatagramPreview
-from pmmux.errors import RouteError
+from pmmux.errors import OUTCOME_SOURCE_REFUSED, RouteError
 from pmmux.explain.flow import Event, Flow, Kind
 from pmmux.explain.stage import Stage
 from pmmux.inspection import Inspection

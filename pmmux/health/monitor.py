@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from pmmux.config.settings import written
 from pmmux.health.ejection import Ejections
-from pmmux.health.options import OBSERVED_ONLY
+from pmmux.health.options import BY_CONNECTION, OBSERVED_ONLY
 from pmmux.health.plan import Plan, applicable, plan_of
 from pmmux.health.record import HealthReport, Instruments, Record
 from pmmux.health.slow_start import SlowStart
@@ -39,6 +39,7 @@ class HealthMonitor:
     A member's status is that of its checks, unless clients' connections had it ejected; the
     router's own statuses, draining and stopped, are never touched.
 
+    @ivar gets_connections: whether a member may be given connections, or datagrams only.
     @ivar left_out: called with each member that becomes unhealthy.
     @ivar is_observing: whether any backend's connections count, so that telling of them is of use.
     """
@@ -60,6 +61,7 @@ class HealthMonitor:
         @param sections: the C{health-check} sections, in definition order.
         """
         self.is_observing = False
+        self.gets_connections: Callable[[Member], bool] = lambda member: True
         self.left_out: Callable[[Member], None] = lambda member: None
         self._services = services
         self._clock = services.reactor
@@ -161,6 +163,10 @@ class HealthMonitor:
             self._assign_all()
             self.is_observing = any(each.ejection is not None for each in plans)
 
+    def look_again(self) -> None:
+        """See L{IHealthMonitor}."""
+        self._assign_all()
+
     # What clients' connections tell. Each is harmless for a member that is not observed.
 
     def connect_failed(self, member: Member) -> None:
@@ -200,27 +206,41 @@ class HealthMonitor:
     def _assign(self, record: Record) -> None:
         member = record.member
         plan = applicable(self._plans, member.backend.spec.protocol, member.name)
-        if plan == record.plan and plan is not None:
+        kind = "" if plan is None else self._kind_of(plan, member)
+        if plan == record.plan and plan is not None and kind == record.kind:
             return
         self._end_watch(record)
-        record.plan = plan
+        record.plan, record.kind = plan, kind
         self._ejections.observe(member, None if plan is None else plan.ejection)
         self.is_observing = any(each.ejection is not None for each in self._plans)
         if plan is None or not self._begin_watch(record, plan):
             record.forget()
         self._apply(record, "its health is looked at in another way now")
 
+    def _kind_of(self, plan: Plan, member: Member) -> str:
+        """@return: the check's name; empty where none is to be run."""
+        backend = member.backend
+        if plan.kind == OBSERVED_ONLY or not IHealthCheckable.providedBy(backend):
+            return ""
+        if plan.kind is not None:
+            return plan.kind
+        default: str = backend.default_check
+        if default == BY_CONNECTION and not self.gets_connections(member):
+            # What answers datagrams need not take connections; what it would answer only its type can say.
+            return ""
+        return default
+
     def _begin_watch(self, record: Record, plan: Plan) -> bool:
         """@return: whether it is checked now."""
-        backend = record.member.backend
-        if plan.kind == OBSERVED_ONLY or not IHealthCheckable.providedBy(backend):
+        if not record.kind:
             return False
-        check = self._checks.get(plan.kind or backend.default_check)
+        backend = record.member.backend
+        check = self._checks.get(record.kind)
         if check is None:
             self.log.error(
                 "backend {backend} cannot be checked: there is no check {kind}",
                 backend=record.member.name,
-                kind=plan.kind or backend.default_check,
+                kind=record.kind,
             )
             return False
         target = plan.target(backend.health_target)

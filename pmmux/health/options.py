@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pmmux.config import values
+from pmmux.config.faults import show
 from pmmux.config.options import Option
+from pmmux.config.suggest import nearest, one_of
 from pmmux.errors import Fault
 from pmmux.model import OptionKey, SectionValues
 
@@ -20,6 +22,9 @@ SHORTEST_EJECTION_SECONDS = 0.001
 
 # The kind of check for which nothing is run: clients' connections alone are observed.
 OBSERVED_ONLY = "none"
+
+# The default kind of check that says something of what takes connections only.
+BY_CONNECTION = "connect"
 
 _duration = values.duration_between(SHORTEST_EJECTION_SECONDS)
 _DURATION = "a duration such as 30s or 5m, above 0"
@@ -92,8 +97,9 @@ def section_faults(
         return faults
     check = checks.get(kind)
     if check is None:
-        known = ", ".join(sorted((*checks, OBSERVED_ONLY)))
-        return [Fault(section.where(OptionKey("type")), "there is no such kind of check", known)]
+        known = sorted((*checks, OBSERVED_ONLY))
+        where = section.where(OptionKey("type"))
+        return [Fault(where, f"there is no kind of check {show(kind)}", one_of(known), nearest(kind, known))]
     return _foreign(section, checks, kind, check.options) + list(check.validate(section))
 
 

@@ -64,12 +64,14 @@ class Record:
     """
     One member with what is known of it.
 
+    @ivar kind: the name of the check by which it is checked; empty where it is not.
     @ivar ended_at: when the last check ended, on the reactor's clock.
     @ivar shown: the status that the gauge shows.
     """
 
     member: Member
     plan: Plan | None = None
+    kind: str = ""
     watch: Watch | None = None
     instruments: Instruments | None = None
     tally: Tally = field(factory=Tally)

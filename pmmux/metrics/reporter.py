@@ -60,6 +60,7 @@ class MetricReporter:
         self._sinks: list[Any] = []
         self._running = False
         self._failed_gauges: set[tuple[str, Labels]] = set()
+        self._durations: dict[tuple[str, str], DurationsByLabel] = {}
         for metric in metrics:
             self.register(metric)
 
@@ -107,6 +108,13 @@ class MetricReporter:
         """
         return self._instrument(Duration, DURATION, name, labels)
 
+    def durations(self, name: str, label: str) -> DurationsByLabel:
+        """The distributions C{name} by the value of their one label: always the same mapping."""
+        found = self._durations.get((name, label))
+        if found is None:
+            found = self._durations[name, label] = DurationsByLabel(self, name, label)
+        return found
+
     def count(self, name: str, value: Number = 1, /, **labels: str) -> None:
         """Add C{value} to a counter, where it is not worth keeping."""
         self.counter(name, **labels).add(value)
@@ -121,6 +129,9 @@ class MetricReporter:
         for family in self._families.values():
             for key in [key for key in family.series if wanted <= dict(key).items()]:
                 del family.series[key]
+        for kept in self._durations.values():
+            # Whoever comes back under the name gets a series that is collected.
+            kept.clear()
 
     def event(self, name: str, /, **fields: Any) -> None:
         """Tell every sink that something happened; the values are told as text."""
@@ -132,14 +143,19 @@ class MetricReporter:
 
     def collect(self) -> Iterator[Sample]:
         """Every series as it is now, metrics in the order they were registered."""
-        for family in self._families.values():
-            for labels, instrument in family.read():
-                try:
-                    value = instrument.read()
-                except Exception:  # one broken callback must not hide all other metrics
-                    self._report_broken_gauge(family.metric.name, labels)
-                    continue
-                yield Sample(family.metric, labels, value)
+        for name in self._families:
+            yield from self.series(name)
+
+    def series(self, name: str) -> Iterator[Sample]:
+        """Every series of the metric C{name} as it is now. @raises KeyError: it is not known."""
+        family = self._families[name]
+        for labels, instrument in family.read():
+            try:
+                value = instrument.read()
+            except Exception:  # one broken callback must not hide all other metrics
+                self._report_broken_gauge(name, labels)
+                continue
+            yield Sample(family.metric, labels, value)
 
     def add_sink(self, sink: Any) -> None:
         """
@@ -228,3 +244,19 @@ class CountersByLabel(dict[str, Counter]):
     def __missing__(self, value: str) -> Counter:
         counter = self[value] = self._reporter.counter(self._name, **{self._label: value})
         return counter
+
+
+class DurationsByLabel(dict[str, Duration]):
+    """As L{CountersByLabel}, for the distributions of one metric; from L{MetricReporter.durations}."""
+
+    __slots__ = ("_label", "_name", "_reporter")
+
+    def __init__(self, reporter: MetricReporter, name: str, label: str) -> None:
+        super().__init__()
+        self._reporter = reporter
+        self._name = name
+        self._label = label
+
+    def __missing__(self, value: str) -> Duration:
+        duration = self[value] = self._reporter.duration(self._name, **{self._label: value})
+        return duration

@@ -16,7 +16,7 @@ from pmmux.interfaces import INATDriver
 from pmmux.model import OptionKey, SectionValues
 from pmmux.nat.places import find_state_path
 from pmmux.nat.service import NATService
-from pmmux.nat.settings import NAT_SECTION, NATSettings, Reporter
+from pmmux.nat.settings import NAT_SECTION, NATSettings, Reporter, WantedMapping
 from pmmux.nat.wanted import list_wanted, read_settings
 
 _STATE_FILE = OptionKey("state-file")
@@ -44,8 +44,29 @@ def make_service(
     """
     if settings.globals.get("mux-only"):
         return None
-    wanted = list_wanted(_settle_ports(settings.listeners, listeners))
-    return NATService(reactor, choose_settings(settings, environment), wanted, reporter, drivers=drivers)
+    chosen = choose_settings(settings, environment)
+    return NATService(reactor, chosen, _list_wanted(settings, listeners), reporter, drivers=drivers)
+
+
+def use_settings(
+    service: NATService,
+    settings: Settings,
+    listeners: Iterable[Any],
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[str, ...]:
+    """
+    Let a running service go on by other settings.
+
+    @param listeners: as in L{make_service}.
+    @return: names of the options that change only when it is started again.
+    """
+    chosen = choose_settings(settings, environment)
+    service.use(chosen, _list_wanted(settings, listeners))
+    return () if chosen.state_path == service.settings.state_path else (f"[nat] {_STATE_FILE}",)
+
+
+def _list_wanted(settings: Settings, listeners: Iterable[Any]) -> Sequence[WantedMapping]:
+    return list_wanted(_settle_ports(settings.listeners, listeners))
 
 
 def choose_settings(settings: Settings, environment: Mapping[str, str]) -> NATSettings:

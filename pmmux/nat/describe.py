@@ -5,7 +5,7 @@ From an uplink and its leases to their report.
 from __future__ import annotations
 
 from pmmux.nat.lease import Lease
-from pmmux.nat.mapping import NO_EXTERNAL_ADDRESS
+from pmmux.nat.mapping import NO_EXTERNAL_ADDRESS, Finding, Reason
 from pmmux.nat.report import (
     GatewayReport,
     PortReport,
@@ -64,7 +64,9 @@ def describe_port(uplink: Uplink, lease: Lease) -> PortReport:
     elif uplink.discovery is not None and not uplink.is_ready:
         candidates = uplink.discovery.candidates
         findings.extend(c.finding for c in candidates if c.finding is not None)
-        reachable = False if candidates and all(c.ended for c in candidates) else None
+        if not candidates:
+            findings.extend(_explain_no_protocol(uplink))
+        reachable = False if all(c.ended for c in candidates) else None
     return PortReport(
         wanted.name,
         wanted.transport,
@@ -79,6 +81,13 @@ def describe_port(uplink: Uplink, lease: Lease) -> PortReport:
         reachable,
         tuple(dict.fromkeys(findings)),
     )
+
+
+def _explain_no_protocol(uplink: Uplink) -> list[Finding]:
+    if uplink.unavailable:
+        return [Finding(Reason.PACKAGE_MISSING, protocol.text) for protocol in uplink.unavailable]
+    asked = ", ".join(uplink.settings.protocols)
+    return [Finding(Reason.UNSUPPORTED, f"nothing opens ports on IPv{uplink.family} by {asked}")]
 
 
 def _is_offline(uplink: Uplink) -> bool:

@@ -200,23 +200,33 @@ class Lease:
             # A driver might answer its cancelling with a refusal, as if there was another to try.
             if self._cancelled:
                 break
-            try:
-                grant = await self._map_by(client)
-            except NATUnreachable as error:
-                findings.append(Finding(Reason.NO_ANSWER, str(error)))
+            outcome = await self._ask(client)
+            if client not in self._dealings.answered():
+                # We have left that gateway meanwhile, and with it what it has given.
+                return 0.0
+            if isinstance(outcome, Grant):
+                self._take(outcome)
+                return None
+            if isinstance(outcome, NATUnreachable):
+                findings.append(Finding(Reason.NO_ANSWER, str(outcome)))
                 self._dealings.note_silence()
                 break
-            except NATRefused as refusal:
-                findings.append(refusal.finding)
-                retry_seconds = max(retry_seconds, refusal.retry_seconds)
-                if self.grant is not None and self.grant.driver == client.name:
-                    await self._delete(client, self.grant)
-                    self._drop()
-            else:
-                self._take(grant)
-                return None
+            findings.append(outcome.finding)
+            retry_seconds = max(retry_seconds, outcome.retry_seconds)
+            if self.grant is not None and self.grant.driver == client.name:
+                await self._delete(client, self.grant)
+                self._drop()
+            if outcome.finding.reason is Reason.ADDRESS_MISMATCH:
+                # Another one would map to whoever stands between us and the gateway.
+                break
         self._fail(findings)
         return retry_seconds
+
+    async def _ask(self, client: INATClient) -> Grant | NATRefused | NATUnreachable:
+        try:
+            return await self._map_by(client)
+        except (NATRefused, NATUnreachable) as error:
+            return error
 
     def _order_clients(self) -> list[INATClient]:
         owner = "" if self.grant is None else self.grant.driver
@@ -238,13 +248,7 @@ class Lease:
             max(1, round(dealings.settings.lifetime_seconds)),
             self._is_fixed,
         )
-        intended = Grant(
-            client.name,
-            request.transport,
-            request.internal_port,
-            request.external_port,
-            request.lifetime_seconds,
-        )
+        intended = request.foresee(client.name)
         dealings.journal.remember(self.wanted.name, link, intended)
         action = "renew" if self._renewing else "create"
         began = dealings.reactor.seconds()

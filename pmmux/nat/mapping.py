@@ -37,14 +37,12 @@ class Reason(enum.Enum):
     UNSUPPORTED = "unsupported"
     BROKEN_DEVICE = "broken-device"
     PACKAGE_MISSING = "package-missing"
-    UNKNOWN_PROTOCOL = "unknown-protocol"
     PERMANENT_ONLY = "permanent-only"
     DOUBLE_NAT = "double-nat"
     CARRIER_NAT = "cgnat"
     PUBLIC_ADDRESS = "public-address"
     WRONG_INTERFACE = "wrong-interface"
     IPV6_INSTEAD = "ipv6-instead"
-    LEFTOVER = "leftover"
 
 
 @frozen(slots=True)
@@ -126,6 +124,10 @@ class MappingRequest:
     external_port: int
     lifetime_seconds: int
     fixed: bool = False
+
+    def foresee(self, driver: str) -> Grant:
+        """The mapping as it will be where C{driver} gets what is asked for."""
+        return Grant(driver, self.transport, self.internal_port, self.external_port, self.lifetime_seconds)
 
 
 @frozen(slots=True)

@@ -185,6 +185,13 @@ class RouteWatcher:
         else:
             self._look_at(family)
 
+    def use(self, table: RouteTable) -> None:
+        """Read C{table} from now on, at once where routes are watched."""
+        self._table = table
+        if self._timer is not None:
+            for family in sorted(self._families):
+                self._look_at(family)
+
     def stop(self) -> None:
         """Watch no more; no timer is left."""
         timer, self._timer = self._timer, None

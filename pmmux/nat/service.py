@@ -4,11 +4,13 @@ The NAT service: keeps the wanted ports mapped on whatever gateway there is.
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
@@ -37,6 +39,7 @@ class NATService:
     Asks for mappings, renews them, and says how each stands. It never waits and never fails: without a
     gateway it goes on looking for one.
 
+    @ivar settings: those in force.
     @ivar changed: callables without arguments, called after a report has changed; several changes at
         once are told once.
 
@@ -62,7 +65,7 @@ class NATService:
     ) -> None:
         self.changed: list[Callable[[], None]] = []
         self._reactor = reactor
-        self._settings = settings
+        self.settings = settings
         self._reporter = reporter
         self._wanted: dict[tuple[str, str, int], WantedMapping] = {one.key: one for one in wanted}
         self._drivers = make_drivers() if drivers is None else drivers
@@ -70,18 +73,17 @@ class NATService:
         self._chance = chance or random.Random()
         self._uplinks: dict[int, Uplink] = {}
         self._services: UplinkServices | None = None
-        table = table or RouteTable(settings.gateway, settings.interface)
-        self._find_address = table.find_address
-        self._watcher = RouteWatcher(reactor, table, self._route)
+        self._table = table or RouteTable(settings.gateway, settings.interface)
+        self._watcher = RouteWatcher(reactor, self._table, self._route)
         self._telling: Any = None
         self._logged: dict[Hashable, str] = {}
 
     def start(self) -> None:
         """Begin. Returns at once; what comes of it is in L{report}."""
-        journal = Journal(self._settings.state_path, self._now)
+        journal = Journal(self.settings.state_path, self._now)
         self._services = UplinkServices(
             self._reactor,
-            self._settings,
+            self.settings,
             self._drivers,
             journal,
             self._reporter,
@@ -102,7 +104,7 @@ class NATService:
         """
         self._watcher.stop()
         uplinks, self._uplinks = tuple(self._uplinks.values()), {}
-        self._services = None
+        services, self._services = self._services, None
         ended = DeferredList([uplink.stop(DELETION_SECONDS) for uplink in uplinks], consumeErrors=True)
         stopped: Deferred[None] = Deferred()
         expiry = self._reactor.callLater(STOP_SECONDS, stopped.callback, None)
@@ -113,6 +115,8 @@ class NATService:
                 stopped.callback(None)
 
         ended.addBoth(finish)
+        if services is not None:
+            stopped.addCallback(lambda _: services.journal.close())
         return stopped.addCallback(self._stop_telling)
 
     def add(self, wanted: WantedMapping) -> None:
@@ -137,15 +141,46 @@ class NATService:
 
         @return: fires when their mappings are deleted, or that was tried in vain.
         """
-        removals = []
-        for key in [key for key in self._wanted if key[0] == name]:
+        keys = [key for key in self._wanted if key[0] == name]
+        for key in keys:
             del self._wanted[key]
-            uplink = self._uplinks.get(key[2])
-            if uplink is not None:
-                removals.append(uplink.remove(key))
+        removed: Deferred[Any] = DeferredList(list(map(self._let_go, keys)), consumeErrors=True)
         self._note_change()
-        removed: Deferred[Any] = DeferredList(removals, consumeErrors=True) if removals else succeed(None)
         return removed.addCallback(lambda _: None)
+
+    def use(self, settings: NATSettings, wanted: Iterable[WantedMapping]) -> None:
+        """
+        Go on by other settings, and want these ports and no others. A port that is wanted as before stays
+        mapped, unless the gateway is to be asked in another way.
+
+        @param settings: all but C{state_path}, which stays as it is.
+        """
+        before = self.settings
+        self.settings = settings = evolve(settings, state_path=before.state_path)
+        if self._services is not None:
+            self._services = evolve(self._services, settings=settings)
+        for uplink in self._uplinks.values():
+            uplink.use(settings)
+        if (settings.gateway, settings.interface) != (before.gateway, before.interface):
+            self._table = evolve(self._table, gateway=settings.gateway, interface=settings.interface)
+            self._watcher.use(self._table)
+        now, then = {one.key: one for one in wanted}, self._wanted
+        self._wanted = dict(now)
+        for key in then.keys() - now.keys():
+            self._let_go(key)
+        if self._services is None:
+            return
+        opened = {one.family for one in now.values()} - self._uplinks.keys()
+        for family in sorted(opened):
+            self._open_uplink(family)
+        for key, one in now.items():
+            if one.family in opened:
+                continue
+            if key not in then:
+                self._uplinks[one.family].add(one)
+            elif then[key] != one:
+                self._uplinks[one.family].replace(one)
+        self._note_change()
 
     def report(self) -> NATReport:
         """@return: how everything stands at this moment."""
@@ -155,10 +190,30 @@ class NATService:
         ports.sort(key=lambda port: order.get(port.key, len(order)))
         ipv6_address = ""
         if any(port.family == IPV4 and port.reachable is False for port in ports):
-            ipv6_address = self._find_address(IPV6, "")
+            ipv6_address = self._find_ipv6_address()
         return NATReport(
             tuple(describe_gateway(uplink) for uplink in uplinks), add_ipv6_advice(ports, ipv6_address)
         )
+
+    def _find_ipv6_address(self) -> str:
+        """Ours, if it is one that the Internet reaches; else empty."""
+        address = self._table.find_address(IPV6, "")
+        return address if address and ipaddress.ip_address(address).is_global else ""
+
+    def _let_go(self, key: tuple[str, str, int]) -> Deferred[None]:
+        """Delete the mapping of a port that is not wanted any more."""
+        name, transport, family = key
+        self._logged.pop(key, None)
+        uplink = self._uplinks.get(family)
+        if uplink is None:
+            return succeed(None)
+        self.log.info(
+            "NAT: {name} ({transport}, IPv{family}): its public port is not wanted any more",
+            name=name,
+            transport=transport,
+            family=family,
+        )
+        return uplink.remove(key)
 
     def _open_uplink(self, family: int) -> None:
         assert self._services is not None

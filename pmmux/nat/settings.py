@@ -78,6 +78,11 @@ class NATSettings:
     poll_seconds: float = DEFAULT_POLL_SECONDS
     state_path: str = ""
 
+    @property
+    def terms(self) -> tuple[float, float | None, bool]:
+        """What mappings are asked for by."""
+        return (self.lifetime_seconds, self.renewal_lead_seconds, self.strict)
+
 
 @frozen(slots=True)
 class WantedMapping:
@@ -103,6 +108,11 @@ class WantedMapping:
     strict: bool | None = None
     listens: bool = True
     addresses: tuple[str, ...] = ()
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Both of them: what makes it another mapping."""
+        return (self.local_port, self.public_port)
 
     @property
     def key(self) -> tuple[str, str, int]:

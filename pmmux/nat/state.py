@@ -123,6 +123,14 @@ class Journal:
         if self._records.pop(record.key, None) is not None:
             self._save()
 
+    def find_former_address(self, link: Link, transport: str, external_port: int) -> str:
+        """@return: another address of ours that a port was mapped to over C{link}; empty where none was."""
+        for record in self.records():
+            mapped = (record.gateway, record.transport, record.external_port)
+            if mapped == (link.gateway, transport, external_port) and record.address != link.address:
+                return record.address
+        return ""
+
     def find(self, link: Link, grant: Grant) -> MappingRecord | None:
         """The record of a mapping that was made over C{link}."""
         key = (
@@ -134,6 +142,12 @@ class Journal:
             grant.external_port,
         )
         return self._records.get(key)
+
+    def close(self) -> None:
+        """Let another have the file."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
 
     def _load(self) -> bytes | None:
         if self._path is None or not os.path.exists(self._path) or not self._claim(self._path):

@@ -15,20 +15,20 @@ from twisted.logger import Logger
 from pmmux.nat.alarm import Alarm
 from pmmux.nat.announcements import AnnouncementListener
 from pmmux.nat.discovery import Discovery
+from pmmux.nat.grants import choose_clients_to_poll, list_grants
 from pmmux.nat.interfaces import INATClient, INATDriver
 from pmmux.nat.lease import RETRY_SECONDS, Lease
-from pmmux.nat.leftovers import delete_leftovers
+from pmmux.nat.leftovers import delete_all, delete_leftovers, wait_for_all
 from pmmux.nat.local_ports import find_free_port
 from pmmux.nat.mapping import (
     DriverContext,
     Finding,
     GatewayFacts,
-    Grant,
     Link,
     NATRefused,
-    NATUnavailable,
     NATUnreachable,
 )
+from pmmux.nat.opening import open_clients
 from pmmux.nat.report import ProtocolReport
 from pmmux.nat.routes import LinkChoice
 from pmmux.nat.settings import NATSettings, Reporter, WantedMapping
@@ -103,11 +103,26 @@ class Uplink:
         self.findings = choice.findings
         if choice.link != self.link:
             self._part()
-            self.link = choice.link
-            if self.link is not None:
-                self._dealing = Deferred.fromCoroutine(self._deal(self.link))
-                self._dealing.addErrback(self._log_end)
+            self._approach(choice.link)
         self.note_change()
+
+    def use(self, settings: NATSettings) -> None:
+        """
+        Go on by other settings. Where they are about how a gateway is asked, its mappings are deleted and
+        made anew; where they are about the mappings, those are renewed.
+        """
+        before, self.settings = self.settings, settings
+        link = self.link
+        if link is None or settings == before:
+            return
+        if (settings.protocols, settings.timeout_seconds) != (before.protocols, before.timeout_seconds):
+            parting = self._part()
+            self._approach(link, after=parting)
+            self.note_change()
+        elif settings.terms != before.terms:
+            self._remap()
+        else:
+            self._alarm.ring()
 
     def add(self, wanted: WantedMapping) -> None:
         """Map one more port."""
@@ -118,6 +133,18 @@ class Uplink:
         """Delete a mapping. @return: fires when that is done, or was tried in vain."""
         return Deferred.fromCoroutine(self.leases.pop(key).release())
 
+    def replace(self, wanted: WantedMapping) -> None:
+        """Map what C{wanted} is now; a mapping of other ports that has its key is deleted first."""
+        before = self.leases[wanted.key]
+        if before.wanted.ports == wanted.ports:
+            before.wanted = wanted
+            before.wake()
+            return
+        removed = self.remove(wanted.key)
+        lease = self.leases[wanted.key] = Lease(wanted, self)
+        # Not before: by some protocols a local port is all that a deletion names.
+        removed.addBoth(lambda _: lease.start())
+
     def stop(self, timeout_seconds: float) -> Deferred[Any]:
         """
         Delete all mappings, within C{timeout_seconds}, and end all dealings.
@@ -126,12 +153,9 @@ class Uplink:
         """
         leases, self.leases = tuple(self.leases.values()), {}
         releases = [Deferred.fromCoroutine(lease.release()) for lease in leases]
-        deleted: Deferred[Any] = DeferredList(releases, consumeErrors=True)
-        expiry = self.reactor.callLater(timeout_seconds, _cancel_all, releases)
+        deleted = wait_for_all(self.reactor, releases, timeout_seconds)
 
         def end(_: Any) -> Deferred[Any]:
-            if expiry.active():
-                expiry.cancel()
             self._part(delete=False)
             return DeferredList(list(self._partings), consumeErrors=True)
 
@@ -156,13 +180,9 @@ class Uplink:
 
     def is_local_port_mapped(self, lease: Lease, driver: str) -> bool:
         """@see: L{pmmux.nat.lease.Dealings.is_local_port_mapped}"""
-        return any(
-            other is not lease
-            and other.grant is not None
-            and (other.grant.driver, other.grant.transport, other.grant.internal_port)
-            == (driver, lease.wanted.transport, lease.internal_port)
-            for other in self.leases.values()
-        )
+        others = (other for other in self.leases.values() if other is not lease)
+        wanted = (lease.wanted.transport, lease.internal_port)
+        return wanted in [(each.transport, each.internal_port) for each in list_grants(others, driver)]
 
     async def find_holder(self, transport: str, external_port: int) -> str:
         """@see: L{pmmux.nat.lease.Dealings.find_holder}"""
@@ -173,15 +193,9 @@ class Uplink:
                 continue
             if holder:
                 return holder
-        for record in self.journal.records():
-            if (
-                self.link is not None
-                and (record.gateway, record.transport) == (self.link.gateway, transport)
-                and record.external_port == external_port
-                and record.address != self.link.address
-            ):
-                return f"this machine's former address {record.address}, until that mapping ends"
-        return ""
+        link = self.link
+        former = "" if link is None else self.journal.find_former_address(link, transport, external_port)
+        return f"this machine's former address {former}, until that mapping ends" if former else ""
 
     def note_silence(self) -> None:
         """@see: L{pmmux.nat.lease.Dealings.note_silence}"""
@@ -191,8 +205,21 @@ class Uplink:
         """@see: L{pmmux.nat.lease.Dealings.note_change}"""
         self._services.changed()
 
-    async def _deal(self, link: Link) -> None:
+    def _approach(self, link: Link | None, after: Deferred[None] | None = None) -> None:
+        """
+        Begin dealings over C{link}.
+
+        @param after: fires when they may begin; C{None} for at once.
+        """
+        self.link = link
+        if link is not None:
+            self._dealing = Deferred.fromCoroutine(self._deal(link, after))
+            self._dealing.addErrback(self._log_end)
+
+    async def _deal(self, link: Link, after: Deferred[None] | None) -> None:
         """Find out what the gateway speaks, again whenever it has fallen silent."""
+        if after is not None:
+            await after
         listener = AnnouncementListener(self.reactor, link, self._hear_restart, self._hear_hint)
         listener.start()
         failures = 0
@@ -222,8 +249,6 @@ class Uplink:
             await listener.stop()
 
     def _open_clients(self, link: Link) -> list[INATClient]:
-        known = {driver.name: driver for driver in self._services.drivers}
-        self.unavailable, clients = [], []
         context = DriverContext(
             self.reactor,
             link,
@@ -232,30 +257,17 @@ class Uplink:
             self._hear_restart,
             self.chance,
         )
-        for name in self.settings.protocols:
-            driver = known.get(name)
-            if driver is None:
-                text = f"there is no driver of this name; there are {', '.join(known)}"
-                self.unavailable.append(ProtocolReport(name, False, text))
-            elif self.family in driver.families:
-                try:
-                    clients.append(driver.open(context))
-                except NATUnavailable as unavailable:
-                    self._note_unavailable(name, unavailable.finding.text)
-                except Exception as error:  # a third party's code; nothing is awaited
-                    self._note_unavailable(name, f"{name} is broken: {type(error).__name__}: {error}")
+        names = self.settings.protocols
+        clients, self.unavailable = open_clients(names, self._services.drivers, self.family, context)
+        for report in self.unavailable:
+            if report.name not in self._complained_of:
+                self._complained_of.add(report.name)
+                self.log.warn("NAT: {text}", text=report.text)
         return clients
 
-    def _note_unavailable(self, name: str, text: str) -> None:
-        if name not in self._complained_of:
-            self._complained_of.add(name)
-            self.log.warn("NAT: {text}", text=text)
-        self.unavailable.append(ProtocolReport(name, False, text))
-
     def _become_ready(self, discovery: Discovery) -> None:
-        for candidate in discovery.candidates:
-            if candidate.facts is not None:
-                self._take_facts(candidate.facts)
+        self.external_address = ""
+        self._take_new_facts(discovery)
         self.is_ready = True
         # Those that sleep until a renewal first; those that wait for us would hear it as a second call.
         for lease in self.leases.values():
@@ -270,6 +282,7 @@ class Uplink:
         link, discovery = self.link, self.discovery
         if link is None or discovery is None:
             return
+        self._take_new_facts(discovery)
         cleaned = Deferred.fromCoroutine(self._clean(link, discovery.answered()))
         cleaned.addCallback(lambda _: self._wake_failed())
         cleaned.addErrback(self._log_end)
@@ -286,9 +299,7 @@ class Uplink:
         def is_wanted(record: MappingRecord) -> bool:
             return any(lease.owns(record, link) for lease in self.leases.values())
 
-        deleted = await delete_leftovers(self.journal, link, clients, is_wanted)
-        if deleted:
-            self.reporter.count("portmap.deleted", deleted)
+        await delete_leftovers(self, link, clients, is_wanted)
 
     async def _poll(self, discovery: Discovery) -> None:
         """Ask every now and then whether the gateway still knows us, until it no longer answers."""
@@ -297,8 +308,8 @@ class Uplink:
             share = self.chance.uniform(_LEAST_POLL_SHARE, 1)
             await self._alarm.sleep(_SILENT_POLL_SECONDS if silences else self.settings.poll_seconds * share)
             silent = False
-            for client in self._list_clients_to_poll(discovery):
-                grants = self._list_grants(client)
+            for client in choose_clients_to_poll(discovery.answered(), self.leases.values()):
+                grants = list_grants(self.leases.values(), client.name)
                 try:
                     facts = await client.poll(grants)
                 except (NATRefused, NATUnreachable):
@@ -309,18 +320,10 @@ class Uplink:
                     self._hear_restart()
             silences = silences + 1 if silent else 0
 
-    def _list_clients_to_poll(self, discovery: Discovery) -> list[INATClient]:
-        answered = discovery.answered()
-        owners = {lease.grant.driver for lease in self.leases.values() if lease.grant is not None}
-        return [
-            client
-            for client in answered
-            if client.name in owners or client.polls_cheaply or (not owners and client is answered[0])
-        ]
-
-    def _list_grants(self, client: INATClient) -> list[Grant]:
-        grants = (lease.grant for lease in self.leases.values())
-        return [grant for grant in grants if grant is not None and grant.driver == client.name]
+    def _take_new_facts(self, discovery: Discovery) -> None:
+        for candidate in discovery.candidates:
+            if candidate.facts is not None and not self.external_address:
+                self._take_facts(candidate.facts)
 
     def _take_facts(self, facts: GatewayFacts) -> bool:
         """@return: whether the external address has changed."""
@@ -350,8 +353,12 @@ class Uplink:
         for lease in self.leases.values():
             lease.wake()
 
-    def _part(self, delete: bool = True) -> None:
-        """The way to the gateway is another one now, or none, or we stop."""
+    def _part(self, delete: bool = True) -> Deferred[None] | None:
+        """
+        The way to the gateway is another one now, or none, or we stop.
+
+        @return: fires when the leave is taken; C{None} where there is none to take.
+        """
         link, discovery, self.link = self.link, self.discovery, None
         self.is_ready = False
         self.discovery = None
@@ -361,26 +368,23 @@ class Uplink:
                 timer.cancel()
         dealing, self._dealing = self._dealing, None
         if dealing is None or link is None:
-            return
+            return None
         parting = Deferred.fromCoroutine(self._take_leave(link, discovery, dealing, delete))
         self._partings.add(parting)
+        # One that its waiter may cancel without an end of the leave-taking.
+        parted: Deferred[None] = Deferred()
         parting.addBoth(lambda _: self._partings.discard(parting))
+        parting.addBoth(lambda _: parted.callback(None))
         for lease in self.leases.values():
             lease.lose()
+        return parted
 
     async def _take_leave(
         self, link: Link, discovery: Discovery | None, dealing: Deferred[None], delete: bool
     ) -> None:
         """Delete at the old gateway, from the old address, where that still goes; then close."""
         if delete and discovery is not None:
-            deletions = [
-                Deferred.fromCoroutine(delete_leftovers(self.journal, link, (client,), lambda _: False))
-                for client in discovery.answered()
-            ]
-            expiry = self.reactor.callLater(PARTING_SECONDS, _cancel_all, deletions)
-            await DeferredList(deletions, consumeErrors=True)
-            if expiry.active():
-                expiry.cancel()
+            await delete_all(self, link, discovery.answered(), PARTING_SECONDS)
         dealing.cancel()
         await dealing
 
@@ -391,8 +395,3 @@ class Uplink:
     def _log_end(self, failure: Any) -> None:
         if failure.check(CancelledError) is None:
             self.log.failure("NAT: dealings on IPv{family} have ended", failure, family=self.family)
-
-
-def _cancel_all(deferreds: Sequence[Deferred[Any]]) -> None:
-    for deferred in deferreds:
-        deferred.cancel()

@@ -196,7 +196,8 @@ class UPnPClient:
             # Not in the table, as was just seen: that is how miniupnpd's secure mode says no.
             text = (
                 f"the gateway refuses port {port} although its table does not have it: another kind of "
-                "mapping has it, or the gateway is in secure mode and takes us for another machine"
+                "mapping has it, or the gateway is in secure mode and does not take us for "
+                f"{self._context.link.address}, since another NAT or another interface is in use"
             )
             return refuse(Reason.SECURE_MODE, text)
         known = _REFUSALS.get(fault.code)

@@ -21,7 +21,7 @@ from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.connection import Connection
 from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_NEGOTIATION_FAILED, Fault, RouteError
 from pmmux.interfaces import INegotiator
-from pmmux.model import Address, Client, OptionKey
+from pmmux.model import Address, AnnouncedClient, Client, OptionKey
 from pmmux.transport.timeouts import TimeoutQueue
 from pmmux.wire.proxyheader import (
     Endpoint,
@@ -114,7 +114,10 @@ def client_of(header: ProxyHeader, client: Client) -> Client:
     if header.source is None or header.destination is None:
         return client
     remote = _address_of(header.source, header.family)
-    return Client(client.transport, remote, _address_of(header.destination, header.family))
+    local = _address_of(header.destination, header.family)
+    if remote == client.remote:
+        return Client(client.transport, remote, local)
+    return AnnouncedClient(client.transport, remote, local, client.remote)
 
 
 def _address_of(endpoint: Endpoint, family: str) -> Address:

@@ -26,10 +26,11 @@ from pmmux.errors import (
     RouteError,
 )
 from pmmux.interfaces import INegotiator
-from pmmux.model import OptionKey
+from pmmux.model import OptionKey, Properties
 from pmmux.preview import Preview
 from pmmux.probes.hello import HelloProperties
 from pmmux.tls.contexts import OFF, REQUIRE, ListenerContexts
+from pmmux.tls.faults import HandshakeFailed
 from pmmux.tls.options import (
     CERTIFICATE_SECTION,
     LISTENER_OPTIONS,
@@ -41,7 +42,7 @@ from pmmux.tls.options import (
     terminates,
     tls_settings,
 )
-from pmmux.tls.stream import HandshakeFailed, shake_hands
+from pmmux.tls.stream import shake_hands
 from pmmux.transport.timeouts import TimeoutQueue
 from pmmux.wire.tls import ClientHello, Incomplete, Malformed, read_client_hello
 
@@ -79,6 +80,16 @@ class Terminating:
         self.silence = silence
         self.hello = hello
 
+    def choose(self, hello: ClientHello, octets: bytes) -> SSL.Context | None:
+        """
+        What the TLS of a client is to be terminated with; C{None} where it is left untouched.
+
+        @param octets: those that C{hello} was read from.
+        """
+        if hello.server_name is not None and self.passed.contain(hello.server_name):
+            return None
+        return self.contexts.choose(hello.server_name, octets)
+
 
 @implementer(INegotiator)
 class TLSNegotiator:
@@ -88,7 +99,7 @@ class TLSNegotiator:
 
     def __init__(self, terminating: Terminating | None = None) -> None:
         """@param terminating: C{None} where nothing is."""
-        self._terminating = terminating
+        self.terminating = terminating
 
     def add_options(self, registry: Any) -> None:
         """Sections for certificates, and options for listeners."""
@@ -132,7 +143,7 @@ class TLSNegotiator:
         self, connection: Connection, proceed: Callable[[Connection], Awaitable[Connection]]
     ) -> Connection:
         """Terminate TLS where it is to be."""
-        terminating = self._terminating
+        terminating = self.terminating
         if terminating is None:
             return await proceed(connection)
         hello = await self._hear(connection.preview, terminating)
@@ -140,8 +151,8 @@ class TLSNegotiator:
         if hello is None:
             if terminating.requires:
                 raise _refusal("plaintext, where TLS is required")
-        elif hello.server_name is None or not terminating.passed.contain(hello.server_name):
-            context = terminating.contexts.choose(hello.server_name, connection.preview.octets)
+        else:
+            context = terminating.choose(hello, connection.preview.octets)
         if hello is None or context is None:
             connection.properties["tls.terminated"] = "false"
         else:
@@ -181,16 +192,20 @@ class TLSNegotiator:
         except HandshakeFailed as failed:
             if failed.is_gone:
                 raise RouteError(OUTCOME_CLIENT_GONE, "the client closed during the TLS handshake") from None
-            raise _refusal(f"TLS handshake: {failed}") from None
+            raise refuse_handshake(str(failed)) from None
         connection.stream = plain
-        connection.properties.join(SecuredProperties(secured))
-        connection.properties.join(HelloProperties(hello))
+        describe_terminated(connection.properties, secured, hello)
         name = hello.server_name or "no name"
         connection.trace.negotiators.append((self.name, f"terminated for {name}"))
 
 
 def _refusal(detail: str) -> RouteError:
     return RouteError(OUTCOME_NEGOTIATION_FAILED, detail)
+
+
+def refuse_handshake(why: str) -> RouteError:
+    """The end of a handshake that failed."""
+    return _refusal(f"TLS handshake: {why}")
 
 
 def _alpn_of(secured: SSL.Connection) -> str | None:
@@ -256,6 +271,12 @@ class SecuredProperties(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def describe_terminated(properties: Properties, secured: SSL.Connection, hello: ClientHello) -> None:
+    """Let C{properties} tell of a handshake and its ClientHello."""
+    properties.join(SecuredProperties(secured))
+    properties.join(HelloProperties(hello))
 
 
 negotiator = TLSNegotiator()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 from zope.interface import implementer
@@ -18,9 +18,12 @@ class Probe:
     An L{IProbe} made of a function.
 
     @ivar inspect: from the octets so far to a L{Verdict}.
+    @ivar inspect_several: the same for several datagrams of one client, in any order; C{None} where one
+        says all that there is to know.
     """
 
     name: str
     transport: str
     inspect: Callable[[bytes], Verdict]
     provides: tuple[str, ...] = ()
+    inspect_several: Callable[[Sequence[bytes]], Verdict] | None = None

@@ -58,4 +58,10 @@ def inspect_several(datagrams: Sequence[bytes]) -> Verdict:
     return match(layer(known, HelloProperties(hello, TRANSPORT_DTLS)))
 
 
-probe = Probe(name="dtls", transport="udp", provides=(VERSION, *HELLO_PROPERTIES), inspect=inspect)
+probe = Probe(
+    name="dtls",
+    transport="udp",
+    inspect=inspect,
+    provides=(VERSION, *HELLO_PROPERTIES),
+    inspect_several=inspect_several,
+)

@@ -70,4 +70,10 @@ def layer(known: Mapping[str, str], hello: HelloProperties) -> Mapping[str, str]
     return ChainMap(known, hello)  # type: ignore[arg-type]  # nobody writes to it
 
 
-probe = Probe(name="quic", transport="udp", provides=(VERSION, *HELLO_PROPERTIES), inspect=inspect)
+probe = Probe(
+    name="quic",
+    transport="udp",
+    inspect=inspect,
+    provides=(VERSION, *HELLO_PROPERTIES),
+    inspect_several=inspect_several,
+)

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -63,21 +63,6 @@ class Issued:
             b"it", self.key, self.certificate, self.chain, encryption
         )
 
-    def ocsp_response(self) -> bytes:
-        now = datetime.now(UTC)
-        builder = ocsp.OCSPResponseBuilder().add_response(
-            self.certificate,
-            self.certificate,
-            SHA256(),
-            ocsp.OCSPCertStatus.GOOD,
-            now,
-            now + VALID,
-            None,
-            None,
-        )
-        responder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, self.certificate)
-        return responder.sign(self.key, SHA256()).public_bytes(Encoding.DER)
-
     def write(self, path: Path, octets: bytes | None = None) -> str:
         path.write_bytes(self.pem if octets is None else octets)
         return str(path)
@@ -97,12 +82,43 @@ class Authority:
         starts: timedelta = timedelta(days=-1),
         ends: timedelta = VALID,
         is_direct: bool = False,
+        serial_number: int | None = None,
     ) -> Issued:
         """A certificate for C{names}; by the root itself where C{is_direct}."""
         issuer = self.root if is_direct else self.intermediate
         return self._make(
-            common_name or (names[0] if names else "nobody"), names, issuer, False, starts, ends
+            common_name or (names[0] if names else "nobody"),
+            names,
+            issuer,
+            False,
+            starts,
+            ends,
+            serial_number,
         )
+
+    def ocsp_response(
+        self,
+        issued: Issued,
+        begins: timedelta = timedelta(hours=-1),
+        ends: timedelta | None = VALID,
+        status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
+    ) -> bytes:
+        """What the intermediate says of C{issued}, in DER form."""
+        now = datetime.now(UTC)
+        signer = self.intermediate
+        is_revoked = status is ocsp.OCSPCertStatus.REVOKED
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            issued.certificate,
+            signer.certificate,
+            SHA1(),
+            status,
+            now + begins,
+            None if ends is None else now + ends,
+            now + begins if is_revoked else None,
+            None,
+        )
+        responder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, signer.certificate)
+        return responder.sign(signer.key, SHA256()).public_bytes(Encoding.DER)
 
     @property
     def root_pem(self) -> bytes:
@@ -116,6 +132,7 @@ class Authority:
         is_ca: bool,
         starts: timedelta = timedelta(days=-1),
         ends: timedelta = VALID,
+        serial_number: int | None = None,
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
@@ -124,7 +141,7 @@ class Authority:
             .subject_name(_name(name))
             .issuer_name(_name(name) if issuer is None else issuer.certificate.subject)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial_number or x509.random_serial_number())
             .not_valid_before(now + starts)
             .not_valid_after(now + ends)
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)

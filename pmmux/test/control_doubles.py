@@ -9,12 +9,14 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from pmmux.access import AccessRecord
+from pmmux.config.settings import Settings
 from pmmux.control.connection import ControlConnection
 from pmmux.control.feed import EventFeed
 from pmmux.control.ring import TraceRing
+from pmmux.errors import ListenError
 from pmmux.lifecycle import Lifecycle
 from pmmux.metrics.reporter import MetricReporter
-from pmmux.model import Address, Attempt, Client, RouteTrace, Step
+from pmmux.model import Address, Attempt, Client, RouteTrace, SectionValues, Step
 from pmmux.registry import Registry
 from pmmux.router import Router
 from pmmux.test.doubles import FakeBackend, FirstStrategy, run_now
@@ -74,6 +76,79 @@ class FakeObserver:
         self.level = level
 
 
+class FakeListener:
+    """@ivar table: of a datagram listener."""
+
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
+        self.table = SimpleNamespace(sessions={})
+
+    def addresses(self) -> tuple[Address, ...]:
+        return (Address("127.0.0.1", self.spec.port or 50001),)
+
+
+class FakeMultiplexer:
+    """
+    Listens on nothing.
+
+    @ivar taken: the ports that cannot be opened.
+    """
+
+    def __init__(self, courses: dict[int, Any], listening: list[Any]) -> None:
+        self.courses = courses
+        self.listening = listening
+        self.taken: set[int] = set()
+
+    def listeners(self) -> tuple[Any, ...]:
+        return tuple(self.listening)
+
+    def session_tables(self) -> list[Any]:
+        return [listener.table for listener in self.listening]
+
+    def add_listener(self, spec: Any) -> None:
+        self.listening.append(self._open(spec))
+
+    def prepare(self, specs: Any, leaving: Any) -> tuple[list[Any], list[ListenError]]:
+        try:
+            return [self._open(spec) for spec in specs], []
+        except ListenError as error:
+            return [], [error]
+
+    def put(self, made: Any, leaving: Any, order: Any) -> None:
+        kept = [each for each in self.listening if each.spec.name not in leaving]
+        self.listening[:] = [*kept, *made]
+
+    def remove_listener(self, name: str) -> None:
+        self.put((), (name,), ())
+
+    def _open(self, spec: Any) -> FakeListener:
+        if spec.port in self.taken:
+            raise ListenError(spec.name, f"127.0.0.1:{spec.port}", "it is taken")
+        return FakeListener(spec)
+
+
+class FakeMonitor:
+    """Checks nothing."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, SectionValues] = {}
+
+    def reports(self) -> tuple[Any, ...]:
+        return ()
+
+    def sections(self) -> tuple[SectionValues, ...]:
+        return tuple(self.kept.values())
+
+    def add_check(self, section: SectionValues) -> None:
+        self.kept[section.name] = section
+
+    def remove_check(self, name: str) -> None:
+        del self.kept[name]
+
+    def look_again(self) -> None:
+        pass
+
+
 class FakeService:
     """What L{pmmux.control.interfaces.ICommand.run} is given."""
 
@@ -87,22 +162,25 @@ class FakeService:
         self.router = Router(FirstStrategy(), self.reporter)
         self.courses: dict[int, Any] = {}
         self.listening: list[Any] = []
-        self.multiplexer = SimpleNamespace(
-            courses=self.courses,
-            listeners=lambda: tuple(self.listening),
-            session_tables=lambda: [listener.table for listener in self.listening],
-        )
+        self.multiplexer = FakeMultiplexer(self.courses, self.listening)
         self.wiring = SimpleNamespace(reactor=self.clock)
         self.control = SimpleNamespace(places=lambda: ("unix:/run/pmmux/control.sock",))
-        self.settings = SimpleNamespace(source="pmmux.ini")
+        self.settings = Settings(SectionValues("pmmux", ""), (), (), (), {}, "pmmux.ini")
         self.observer: Any = FakeObserver()
-        self.monitor = SimpleNamespace()
+        self.health = FakeMonitor()
+        self.nat: Any = None
         self.made: list[Any] = []
-        self.lifecycle = Lifecycle(self.clock, self.router, self.multiplexer, self.monitor, self.make_backend)
+        self.lifecycle = Lifecycle(self.clock, self.router, self.multiplexer, self.health, self.make_backend)
 
     def make_backend(self, spec: Any) -> FakeBackend:
         self.made.append(spec)
         return FakeBackend(spec.name)
+
+    def make_room(self, backends: int) -> None:
+        """There is room for any number."""
+
+    def log_listener(self, listener: Any) -> None:
+        """Not logged."""
 
     def add(self, backend: Any) -> Any:
         return run_now(self.router.add(backend))

@@ -30,7 +30,7 @@ from pmmux.probes import udp_dns, udp_dtls, udp_quic, udp_wireguard
 from pmmux.router import Router
 from pmmux.strategies.first_available import FirstAvailable
 from pmmux.test.doubles import FakeReporter, read_options, run_now
-from pmmux.transport.datagram import Buffer, DatagramPort
+from pmmux.transport.datagram_ports import Buffer, DatagramPort
 
 PROBES = (udp_quic.probe, udp_dns.probe, udp_dtls.probe, udp_wireguard.probe)
 PROBE_NAMES = ("dns", "dtls", "quic", "ssh", "wireguard")

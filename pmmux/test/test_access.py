@@ -16,10 +16,11 @@ from twisted.trial import unittest
 
 import pmmux
 from pmmux import access, errors
-from pmmux.access import EVENT_KEY, AccessLog, AccessRecord, json_line, text_line
+from pmmux.access import EVENT_KEY, AccessLog, AccessRecord, json_line, peer_of, text_line
 from pmmux.escape import VALUE_LIMIT_CHARACTERS, field_value
 from pmmux.log_output import FLUSH_SECONDS, StreamOutput
 from pmmux.logs import LineObserver
+from pmmux.model import Address, AnnouncedClient, Client
 
 ROUTED = AccessRecord(
     time=1767268800.25,
@@ -49,6 +50,7 @@ REFUSED = AccessRecord(
     host="bad\nname",
     detail="no backend matches",
 )
+ANNOUNCED = ROUTED._replace(peer="10.0.0.5:41000")
 ROUTED_TEXT = (
     "2026-01-01T12:00:00.250Z info access: connection closed client=192.0.2.1:5555 listener=front "
     "transport=tcp backend=web upstream=127.0.0.1:9443 in=517 out=12345 duration=1.234s outcome=closed "
@@ -100,6 +102,7 @@ RECORDS = st.builds(
     sni=VALUES,
     host=VALUES,
     detail=VALUES,
+    peer=VALUES,
 )
 FIELD = re.compile(r'([a-z]+)=("[^"]*"|\S+)')
 DOCUMENTATION = os.path.join(os.path.dirname(os.path.dirname(pmmux.__file__)), "docs", "logging.md")
@@ -121,6 +124,17 @@ class TextLineTests(unittest.SynchronousTestCase):
     def test_refused(self) -> None:
         self.assertEqual(text_line(REFUSED).decode(), REFUSED_TEXT)
 
+    def test_announced(self) -> None:
+        self.assertEqual(text_line(ANNOUNCED).decode(), ROUTED_TEXT + " peer=10.0.0.5:41000")
+        self.assertEqual(json_line(ANNOUNCED).decode(), ROUTED_JSON[:-1] + ',"peer":"10.0.0.5:41000"}')
+        hostile = json.loads(json_line(ANNOUNCED._replace(peer='unix:/x"\n')))
+        self.assertEqual(hostile["peer"], 'unix:/x"\n')
+
+    def test_whose_peer_differs(self) -> None:
+        remote, local, peer = Address("192.0.2.1", 5), Address("192.0.2.2", 6), Address("10.0.0.5", 7)
+        self.assertEqual(peer_of(Client("tcp", remote, local)), "")
+        self.assertEqual(peer_of(AnnouncedClient("tcp", remote, local, peer)), "10.0.0.5:7")
+
     def test_without_time(self) -> None:
         self.assertEqual(text_line(ROUTED, with_time=False).decode(), ROUTED_TEXT.partition(" ")[2])
 
@@ -136,7 +150,7 @@ class TextLineTests(unittest.SynchronousTestCase):
     def test_hostile_values_in_each_field(self) -> None:
         for name in STRINGS:
             for hostile in HOSTILE:
-                line = text_line(ROUTED._replace(**{name: hostile})).decode()
+                line = text_line(ANNOUNCED._replace(**{name: hostile})).decode()
                 self.assertEqual(len(line.splitlines()), 1)
                 self.assertEqual(len(FIELD.findall(line)), len(AccessRecord._fields) - 1, line)
                 self.assertNotIn("198.51.100.9:1 outcome=", line)
@@ -166,8 +180,10 @@ class DocumentationTests(unittest.SynchronousTestCase):
 
     def test_every_field(self) -> None:
         rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", documentation(), re.MULTILINE)
-        self.assertEqual([text for text, _ in rows], [name for name, _ in FIELD.findall(ROUTED_TEXT)])
-        self.assertEqual([name for _, name in rows], list(json.loads(ROUTED_JSON))[4:])
+        self.assertEqual(
+            [text for text, _ in rows], [name for name, _ in FIELD.findall(text_line(ANNOUNCED).decode())]
+        )
+        self.assertEqual([name for _, name in rows], list(json.loads(json_line(ANNOUNCED)))[4:])
         self.assertEqual({name for _, name in rows}, set(AccessRecord._fields[1:]))
 
     def test_every_outcome(self) -> None:
@@ -206,10 +222,11 @@ class JSONLineTests(unittest.SynchronousTestCase):
         line = json_line(record).decode("ascii")
         self.assertTrue(line.isprintable())
         found = json.loads(line)
+        self.assertEqual("peer" in found, bool(record.peer))
         for name in STRINGS:
             value = getattr(record, name)
             if len(value) <= VALUE_LIMIT_CHARACTERS:
-                self.assertEqual(found[name], value)
+                self.assertEqual(found.get(name, ""), value)
         self.assertEqual(found["octets_from_client"], record.octets_from_client)
         self.assertEqual(found["connection_id"], record.connection_id)
         self.assertAlmostEqual(found["duration_seconds"], record.duration_seconds, 5)

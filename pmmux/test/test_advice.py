@@ -123,6 +123,18 @@ class ReachingTests(AdviceCase):
         self.assertEqual((advice.topic, advice.location.section), ("catch-all", "backend a"))
         self.assertIn("b, c", advice.message)
 
+    def test_what_stands_in_is_meant(self) -> None:
+        for conditions in ((), ("detect = ssh",)):
+            for second in ((NOOP,), ("protocol = http-response",), (PASS, "priority = standby")):
+                found = self.advise(backend("a", PASS, *conditions), backend("b", *second, *conditions))
+                self.assertEqual(found, [], second)
+        # Not for what it narrows down, and not behind one that cannot fail.
+        for first, second in (
+            (backend("a", PASS, "detect = http"), backend("b", NOOP, "path = /x")),
+            (backend("a", NOOP, "detect = ssh"), backend("b", NOOP, "detect = ssh")),
+        ):
+            self.one(self.advise(first, second))
+
     def test_tiers_have_no_order(self) -> None:
         subject = self.subject(
             "[pmmux]\nrouting-strategy = least-requests", backend("a", PASS), backend("b", PASS)
@@ -238,7 +250,13 @@ class ExposureTests(AdviceCase):
             self.assertEqual([each.topic for each in exposure.advise(subject)], ["management-open"] * count)
 
     def test_proxies(self) -> None:
-        for network, count in (("0.0.0.0/0", 1), ("::/0", 1), ("10.0.0.0/8", 0)):
+        for network, count in (
+            ("0.0.0.0/0", 1),
+            ("::/0", 1),
+            ("0.0.0.0/1, 128.0.0.0/1", 1),
+            ("10.0.0.0/8, fd00::/16", 0),
+            ("192.0.2.1", 0),
+        ):
             subject = self.subject(
                 f"proxy-protocol = use\nproxy-protocol-from = {network}", backend("a", NOOP)
             )

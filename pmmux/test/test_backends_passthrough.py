@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,11 +12,27 @@ from zope.interface.verify import verifyObject
 
 from pmmux.backends.passthrough import protocol
 from pmmux.errors import ConfigurationError
-from pmmux.interfaces import IBackend, IConnectionBackend, IDatagramBackend, IHealthCheckable
+from pmmux.interfaces import (
+    IBackend,
+    IConnectionBackend,
+    IDatagramBackend,
+    IDatagramSession,
+    IHealthCheckable,
+)
 from pmmux.matching import compile_condition
 from pmmux.model import Address
-from pmmux.test.doubles import FakeDataPath, make_connection, make_services, make_spec, make_stream
+from pmmux.test.datagram_doubles import FakeUpstream
+from pmmux.test.doubles import (
+    FakeDataPath,
+    make_client,
+    make_connection,
+    make_services,
+    make_spec,
+    make_stream,
+    run_now,
+)
 from pmmux.transport.connecting import Connector
+from pmmux.wire.proxyheader import read_proxy_header
 
 
 class PassTests(SynchronousTestCase):
@@ -59,6 +76,32 @@ class PassTests(SynchronousTestCase):
 
     def test_standard_options(self) -> None:
         self.assertEqual(self.make(target="192.0.2.1:80", weight="7").weight, 7)
+
+    def test_datagrams_are_announced(self) -> None:
+        client = make_client(transport="udp")
+        for written, expected in (
+            ({}, None),
+            ({"send_proxy": "v1"}, None),
+            ({"send_proxy": "v2", "send_proxy_tlv": "unique-id, crc32c"}, "198.51.100.7"),
+        ):
+            backend = self.make(target="192.0.2.1:53", **written)
+            upstream = FakeUpstream(Address("192.0.2.1", 53), None, ("127.0.0.1", 1))
+            backend._services.datagrams = SimpleNamespace(connect=lambda address, peer, it=upstream: it)
+            session = run_now(backend.open_session(client, None, upstream.address))
+            verifyObject(IDatagramSession, session)
+            for octets in (b"one", memoryview(b"two")):
+                session.send(octets)
+            self.assertEqual((session.address, session.local_name), (upstream.address, ("127.0.0.1", 1)))
+            found = [read_proxy_header(octets) for octets in upstream.received]
+            if expected is None:
+                self.assertEqual(upstream.received, [b"one", b"two"])
+            else:
+                self.assertEqual([each.source.host for each in found], [expected] * 2)
+                self.assertEqual([each.transport for each in found], ["udp"] * 2)
+                ends = [octets[each.octets :] for each, octets in zip(found, upstream.received, strict=True)]
+                self.assertEqual(ends, [b"one", b"two"])
+            session.close()
+            self.assertTrue(upstream.is_closed)
 
     def test_time_out(self) -> None:
         """Its own, or that of all."""

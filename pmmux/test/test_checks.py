@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,16 +14,23 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pmmux.backends.passthrough import PassBackend
+from pmmux.backends.passthrough import PassBackend, protocol
 from pmmux.checks.catalogue import builtin_checks
 from pmmux.checks.connect import ConnectCheck
-from pmmux.checks.expecting import parse_expectation, parse_octets
+from pmmux.checks.expecting import ANSWER_LIMIT_OCTETS, parse_expectation, parse_octets
+from pmmux.checks.http import HTTPCheck
 from pmmux.checks.interfaces import IHealthCheck
-from pmmux.checks.tcp import ANSWER_LIMIT_OCTETS, TCPCheck
+from pmmux.checks.securing import speaks_tls, tls_for
+from pmmux.checks.target import target_under_check
+from pmmux.checks.tcp import TCPCheck
+from pmmux.checks.tls import TLSCheck
 from pmmux.errors import UpstreamError
 from pmmux.interfaces import IHealthCheckable
 from pmmux.model import BackendSpec, OptionKey, SectionValues
+from pmmux.test.doubles import make_spec
 from pmmux.test.health_doubles import TARGET, StubConnector, StubServices, section
+from pmmux.tls.upstream import UpstreamContexts, UpstreamSettings
+from pmmux.wire.proxyheader import read_proxy_header
 
 
 class CheckCase(SynchronousTestCase):
@@ -79,6 +87,87 @@ class PassBackendTests(SynchronousTestCase):
         backend = PassBackend(BackendSpec("web", "pass", options), None, services)
         verifyObject(IHealthCheckable, backend)
         self.assertEqual((backend.health_target, backend.default_check), (TARGET, ConnectCheck.name))
+
+    def test_tells_checks_what_comes_first(self) -> None:
+        spec = make_spec(
+            "web", protocol, {"target": "192.0.2.1:80", "send-proxy": "v2", "upstream-tls": "yes"}
+        )
+        services = SimpleNamespace(connector=StubConnector(), connect_seconds=5.0)
+        target = protocol.create(spec, None, services).health_target
+        self.assertTrue(read_proxy_header(target.header).is_local)
+        self.assertEqual((target.tls, target.traffic_port), (UpstreamSettings(), 80))
+        self.assertEqual(str(target), "192.0.2.1:80")
+
+
+HEADER = b"PROXY UNKNOWN\r\n"
+ANNOUNCED = target_under_check(TARGET, HEADER, None)
+ELSEWHERE = evolve(ANNOUNCED, port=8080)
+
+
+class HeaderTests(CheckCase):
+    """A PROXY header in front of a check."""
+
+    def test_connect(self) -> None:
+        self.assert_passed(self.begin(ConnectCheck(), ANNOUNCED))
+        # It would not arrive before a reset.
+        self.assertFalse(self.transport.aborted)
+        self.assertEqual(self.transport.value(), HEADER)
+
+    def test_comes_before_what_is_sent(self) -> None:
+        for target, written, expected in (
+            (ANNOUNCED, {}, HEADER),
+            (ANNOUNCED, {"send_proxy": "no"}, b""),
+            (ELSEWHERE, {}, b""),
+            (ELSEWHERE, {"send_proxy": "yes"}, HEADER),
+            (TARGET, {"send_proxy": "yes"}, b""),
+        ):
+            self.assert_passed(self.begin(TCPCheck(), target, send="hello", **written))
+            self.assertEqual(self.transport.value(), expected + b"hello")
+
+    def test_http(self) -> None:
+        running = self.begin(HTTPCheck(), ANNOUNCED)
+        self.assertTrue(self.transport.value().startswith(HEADER + b"GET / HTTP/1.1\r\n"))
+        self.transport.protocol.dataReceived(b"HTTP/1.1 204 OK\r\n\r\n")
+        self.assert_passed(running)
+
+    def test_before_tls(self) -> None:
+        for check in (TLSCheck(), HTTPCheck(), TCPCheck()):
+            more = {"send": "x"} if check.name == "tcp" else {}
+            target = target_under_check(TARGET, HEADER, UpstreamSettings())
+            running = self.begin(check, target, **more)
+            said = self.transport.value()
+            self.assertTrue(said.startswith(HEADER + b"\x16\x03\x01"), said)
+            self.assert_cancellable(running)
+
+
+class SecuredTests(CheckCase):
+    """Whether a check speaks through TLS, and how."""
+
+    SECURED = target_under_check(TARGET, b"", UpstreamSettings(True, "root.pem", "a.example.org", (b"h2",)))
+
+    def test_as_the_traffic_or_as_written(self) -> None:
+        elsewhere = evolve(self.SECURED, port=8080)
+        for target, written, expected in (
+            (self.SECURED, {}, True),
+            (self.SECURED, {"tls": "no"}, False),
+            (elsewhere, {}, False),
+            (elsewhere, {"tls": "yes"}, True),
+            (TARGET, {}, False),
+            (TARGET, {"tls": "yes"}, True),
+            (ANNOUNCED, {}, False),
+        ):
+            self.assertIs(speaks_tls(target, section(**written)), expected)
+
+    def test_settings(self) -> None:
+        contexts = UpstreamContexts()
+
+        def settings(target: Any, **written: str) -> UpstreamSettings:
+            return tls_for(target, section(**written), contexts)._settings
+
+        self.assertEqual(settings(self.SECURED), self.SECURED.tls)
+        self.assertEqual(settings(TARGET), UpstreamSettings())
+        found = settings(self.SECURED, verify="no", server_name="b.example.org")
+        self.assertEqual(found, UpstreamSettings(False, "root.pem", "b.example.org", (b"h2",)))
 
 
 class ConnectTests(CheckCase):

@@ -13,15 +13,19 @@ from zope.interface.verify import verifyObject
 
 from pmmux.checks.dns import DNSCheck
 from pmmux.checks.interfaces import IHealthCheck
+from pmmux.checks.target import target_under_check
 from pmmux.checks.udp import UDPCheck
+from pmmux.config.values import Target
 from pmmux.errors import ConfigurationError, UpstreamError
 from pmmux.model import Address
 from pmmux.test.datagram_doubles import FakeUpstream
 from pmmux.test.doubles import read_options
 from pmmux.wire.dnsquery import Answer, encode_question, read_answer
+from pmmux.wire.proxyheader import ProxyHeader, write_v1, write_v2
 
 TARGET = "192.0.2.1:53"
 HEADER_OCTETS = 12
+LOCAL = ProxyHeader(2, is_local=True)
 
 
 class _Datagrams:
@@ -39,6 +43,7 @@ class CheckCase(SynchronousTestCase):
     """Runs a check against an upstream that the test plays."""
 
     check: Any
+    target: Any = TARGET
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -50,7 +55,7 @@ class CheckCase(SynchronousTestCase):
         options = {name.replace("_", "-"): text for name, text in written.items()}
         section = read_options(self.check.options, options, "health-check")
         self.assertEqual(list(self.check.validate(section)), [])
-        return Deferred.fromCoroutine(self.check.run(TARGET, section, self.services))
+        return Deferred.fromCoroutine(self.check.run(self.target, section, self.services))
 
     @property
     def upstream(self) -> FakeUpstream:
@@ -85,6 +90,16 @@ class UDPTests(CheckCase):
         self.assertEqual(self.upstream.received, [b"ping"])
         self.upstream.says(b"a pong to you")
         self.assert_passed(running)
+
+    def test_header(self) -> None:
+        """What traffic begins with, where that is for datagrams."""
+        for version, expected in ((2, write_v2(LOCAL)), (1, b"")):
+            header = write_v1(LOCAL) if version == 1 else write_v2(LOCAL)
+            self.target = target_under_check(Target("192.0.2.1", 53), header, None)
+            running = self.begin(send="ping", expect="pong")
+            self.assertEqual(self.upstream.received, [expected + b"ping"])
+            self.upstream.says(b"pong")
+            self.assert_passed(running)
 
     def test_hexadecimal(self) -> None:
         """Octets both ways."""

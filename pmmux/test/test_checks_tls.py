@@ -16,17 +16,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import FakeTransport, IOPump
 from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux.checks.http import HTTPCheck
-from pmmux.checks.securing import TLSContexts
 from pmmux.checks.tls import TLSCheck
 from pmmux.config.values import Target
 from pmmux.errors import ConfigurationError, UpstreamError
 from pmmux.preview import PreviewTransport
 from pmmux.test.health_doubles import StubServices, section
+from pmmux.tls.certificates import CertificateError
+from pmmux.tls.upstream import UpstreamContexts, UpstreamSettings
+from pmmux.tls.watching import RELOAD_SECONDS
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -139,23 +142,23 @@ class TLSTests(SecureCase):
         self.successResultOf(self.run_check(TLSCheck(), self.target, private, ca=ca))
         self.assertIs(self.upstream.connection.get_servername(), None)
         running = self.run_check(TLSCheck(), Target("192.0.2.2", 443), private, ca=ca)
-        self.assert_refused(running, "the certificate is not for 192.0.2.2")
+        self.assert_refused(running, "TLS: its certificate is not for 192.0.2.2")
 
     def test_other_name(self) -> None:
         private, pem = certificate(DNS)
         options = {"ca": self.trusted(pem), "server_name": "other.example.org"}
         running = self.run_check(TLSCheck(), self.target, private, **options)
-        self.assert_refused(running, "the certificate is not for other.example.org")
+        self.assert_refused(running, "TLS: its certificate is not for other.example.org")
 
     def test_not_trusted(self) -> None:
         private, _ = certificate(DNS)
         running = self.run_check(TLSCheck(), self.target, private, server_name="shop.example.org")
-        self.assert_refused(running, "the certificate is self-signed")
+        self.assert_refused(running, "TLS: its certificate is self-signed")
 
     def test_expired_and_not_yet_valid(self) -> None:
         for days, begun, reason in (
-            (-1, 9 * DAY, "the certificate has expired"),
-            (9, -1 * DAY, "the certificate is not valid yet"),
+            (-1, 9 * DAY, "TLS: its certificate has expired"),
+            (9, -1 * DAY, "TLS: its certificate is not valid yet"),
         ):
             private, pem = certificate(DNS, days, begun)
             options = {"ca": self.trusted(pem), "server_name": "shop.example.org"}
@@ -180,8 +183,9 @@ class TLSTests(SecureCase):
         target = Target("", 0, "/run/tls.sock")
         running = Deferred.fromCoroutine(check.run(target, section(), services))
         failed = self.failureResultOf(running, UpstreamError).value
-        self.assertEqual(failed.reason, "server-name is needed to verify a certificate")
-        self.assertEqual(services.connector.targets, [])
+        self.assertEqual(failed.reason, "TLS: there is no name to verify its certificate by")
+        self.assertEqual(services.connector.transports[0].value(), b"")
+        self.assertFalse(services.connector.transports[0].connected)
 
     def test_not_tls(self) -> None:
         services = StubServices()
@@ -189,7 +193,7 @@ class TLSTests(SecureCase):
         transport = services.connector.transports[0]
         transport.protocol.dataReceived(b"SSH-2.0-OpenSSH_9.6\r\n")
         failed = self.failureResultOf(running, UpstreamError).value
-        self.assertTrue(failed.reason.startswith("TLS failed: "), failed.reason)
+        self.assertTrue(failed.reason.startswith("TLS: "), failed.reason)
         self.assertFalse(transport.connected)
 
     def test_closed_and_cancelled(self) -> None:
@@ -197,7 +201,7 @@ class TLSTests(SecureCase):
         running = Deferred.fromCoroutine(TLSCheck().run(self.target, section(), services))
         services.connector.transports[0].protocol.readConnectionLost()
         failed = self.failureResultOf(running, UpstreamError).value
-        self.assertEqual(failed.reason, "closed during the TLS handshake")
+        self.assertEqual(failed.reason, "TLS: the connection ended")
         running = Deferred.fromCoroutine(TLSCheck().run(self.target, section(), services))
         running.cancel()
         self.failureResultOf(running, CancelledError)
@@ -214,21 +218,45 @@ class HTTPSTests(SecureCase):
     def test_sends_nothing_to_whom_it_does_not_trust(self) -> None:
         private, _ = certificate(DNS)
         running = self.run_check(HTTPCheck(), Target("shop.example.org", 443), private, tls="yes")
-        self.assert_refused(running, "the certificate is self-signed")
+        self.assert_refused(running, "TLS: its certificate is self-signed")
         self.assertEqual(self.upstream.web.received, b"")
 
 
 class ContextTests(SynchronousTestCase):
-    def test_are_kept_until_the_file_changes(self) -> None:
-        _, pem = certificate(DNS)
-        path = self.mktemp()
+    def write(self, path: str, octets: bytes) -> None:
         with open(path, "wb") as opened:
-            opened.write(pem)
-        contexts = TLSContexts()
-        self.assertIs(contexts.get(path), contexts.get(path))
-        self.assertIs(contexts.get(None), contexts.get(None))
-        self.assertIsInstance(contexts.get(None), SSL.Context)
-        self.assertRaises(OSError, contexts.get, "/nonexistent")
+            opened.write(octets)
+
+    def test_are_shared_and_kept_until_a_file_changes(self) -> None:
+        path = self.mktemp()
+        self.write(path, certificate(DNS)[1])
+        contexts = UpstreamContexts()
+        settings = UpstreamSettings(authorities_path=path)
+        first = contexts.get(settings, 0.0)
+        other_name = UpstreamSettings(authorities_path=path, name="other.example.org", alpn=(b"h2",))
+        self.assertIs(contexts.get(other_name, 1.0), first)
+        self.assertIsNot(contexts.get(UpstreamSettings(verifies=False), 1.0), first)
+        self.write(path, certificate(DNS)[1] * 2)
+        self.assertIs(contexts.get(settings, RELOAD_SECONDS / 2), first)
+        second = contexts.get(settings, RELOAD_SECONDS)
+        self.assertIsNot(second, first)
+        with capturedLogs() as logs:
+            self.write(path, b"half")
+            for turn in range(2, 5):
+                self.assertIs(contexts.get(settings, turn * RELOAD_SECONDS), second)
+        self.assertEqual(len(logs), 1)
+
+    def test_of_the_system(self) -> None:
+        contexts = UpstreamContexts()
+        self.assertIs(contexts.get(UpstreamSettings(), 0.0), contexts.get(UpstreamSettings(), 0.0))
+
+    def test_file_that_never_was(self) -> None:
+        path = self.mktemp()
+        contexts = UpstreamContexts()
+        settings = UpstreamSettings(authorities_path=path)
+        self.assertRaises(CertificateError, contexts.get, settings, 0.0)
+        self.write(path, certificate(DNS)[1])
+        self.assertIsInstance(contexts.get(settings, RELOAD_SECONDS), SSL.Context)
 
     def test_broken_file_is_refused_at_load(self) -> None:
         path = self.mktemp()

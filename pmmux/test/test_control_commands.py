@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -14,7 +15,7 @@ from pmmux.control.interfaces import ICommand
 from pmmux.control.protocol import CommandError
 from pmmux.errors import ConfigurationError, Fault
 from pmmux.express import ExpressTrace
-from pmmux.model import Location, Status
+from pmmux.model import Location, SectionValues, Status
 from pmmux.test.control_doubles import FakeCourse, FakeService, make_record, make_trace
 from pmmux.test.doubles import FakeBackend, builtin_registry, make_member, run_now
 
@@ -198,10 +199,138 @@ class BackendTests(CommandCase):
             },
         )
 
-    def test_connect_times_come_from_the_last_routes(self) -> None:
-        self.service.ring.add((make_record(1), make_trace("web", 0.25)))
-        self.service.ring.add((make_record(2), make_trace("web", 0.75)))
-        self.assertEqual(self.ask("backends.list")[0]["connect_seconds"], 0.5)
+    def test_times_are_means_of_what_was_measured(self) -> None:
+        connects = self.service.reporter.duration("backend.connect.duration", backend="web")
+        connects.observe(0.25)
+        connects.observe(0.75)
+        self.service.reporter.duration("backend.first_octet.duration", backend="web").observe(2.0)
+        web, rest = self.ask("backends.list")
+        self.assertEqual((web["connect_seconds"], web["connects"], web["answer_seconds"]), (0.5, 2, 2.0))
+        self.assertIn("500ms", self.shown[1])
+        self.assertEqual((rest["connect_seconds"], rest["connects"]), (None, 0))
+
+    def test_nothing_is_measured_for_asking(self) -> None:
+        before = len(list(self.service.reporter.collect()))
+        self.ask("backends.list")
+        self.assertEqual(len(list(self.service.reporter.collect())), before)
+
+    def test_health_of_nobody(self) -> None:
+        self.assertEqual(self.refuse("health", backend="nobody"), protocol.NOT_FOUND)
+
+
+class ListenerTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ask("listeners.add", name="front", options={"port": "8443", "bind": "127.0.0.1"})
+
+    def names(self) -> list[str]:
+        return [each["name"] for each in self.ask("listeners")]
+
+    def test_add(self) -> None:
+        (told,) = self.ask("listeners")
+        self.assertEqual(
+            (told["name"], told["addresses"], told["defined"]),
+            ("front", ["127.0.0.1:8443"], "control [listener front]"),
+        )
+        self.ask("listeners.add", name="names", options={"port": "53", "protocol": "udp"})
+        self.assertEqual(self.names(), ["front", "names"])
+        self.assertIn("udp", self.shown[2])
+
+    def test_what_is_wrong_changes_nothing(self) -> None:
+        self.service.multiplexer.taken.add(8445)
+        for code, name, options in (
+            (protocol.CONFLICT, "front", {"port": "8444"}),
+            (protocol.BAD_ARGUMENTS, "new", {}),
+            (protocol.BAD_ARGUMENTS, "a b", {"port": "8444"}),
+            (protocol.BAD_ARGUMENTS, "new", {"port": "x"}),
+            (protocol.BAD_ARGUMENTS, "new", {"prt": "8444"}),
+            (protocol.BAD_ARGUMENTS, "new", {"port": "8443"}),
+            (protocol.BAD_ARGUMENTS, "new", {"port": "8444", "listen": "no"}),
+            (protocol.BAD_ARGUMENTS, "new", {"port": "8444", "proxy-protocol": "require"}),
+            (protocol.BAD_ARGUMENTS, "new", {"port": "8444", "client-certificates": "require"}),
+            (protocol.REFUSED, "new", {"port": "8445"}),
+        ):
+            self.assertEqual(self.refuse("listeners.add", name=name, options=options), code, options)
+        self.assertEqual(self.names(), ["front"])
+        self.assertEqual(
+            self.refuse("listeners.replace", name="no", options={"port": "1"}), protocol.NOT_FOUND
+        )
+        options = {"port": "8445"}
+        self.assertEqual(self.refuse("listeners.replace", name="front", options=options), protocol.REFUSED)
+        self.assertEqual(self.ask("listeners")[0]["addresses"], ["127.0.0.1:8443"])
+
+    def test_replace(self) -> None:
+        told = self.ask("listeners.replace", name="front", options={"port": "8443", "protocol": "udp"})
+        self.assertEqual((told["transport"], self.names()), ("udp", ["front"]))
+
+    def test_remove(self) -> None:
+        self.service.courses[1] = FakeCourse(1)
+        self.assertEqual(self.ask("listeners.remove", name="front"), {"name": "front", "open": 1})
+        self.assertEqual(self.names(), [])
+        self.assertEqual(self.refuse("listeners.remove", name="front"), protocol.NOT_FOUND)
+
+    def test_public_ports_are_mapped_and_let_go(self) -> None:
+        added: list[Any] = []
+        removed: list[str] = []
+        self.service.nat = SimpleNamespace(add=added.append, remove=removed.append)
+        options = {"port": "?", "bind": "127.0.0.1", "public-port": "443"}
+        self.ask("listeners.add", name="web", options=options)
+        self.assertEqual(
+            [(each.name, each.local_port, each.public_port) for each in added], [("web", 50001, 443)]
+        )
+        self.ask("listeners.replace", name="web", options={**options, "public-port": "444"})
+        self.assertEqual((removed, added[1].public_port), (["web"], 444))
+        self.ask("listeners.remove", name="web")
+        self.ask("listeners.remove", name="front")
+        self.assertEqual(removed, ["web", "web"])
+
+    def test_what_the_configuration_has_may_be_meant(self) -> None:
+        """A listener is read beside the sections in force."""
+        section = SectionValues("tls", "", raw={"generate-certificates": "true"})
+        self.service.settings = evolve(self.service.settings, sections={"tls": (section,)})
+        self.ask("listeners.add", name="secure", options={"port": "8444", "tls-pass": "a.example.org"})
+
+
+class CheckTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        options = {"target": "127.0.0.1:80"}
+        for name in ("web", "shop"):
+            self.ask("backends.add", name=name, protocol="pass", options=options)
+            self.service.router.member(name).backend.spec = self.service.made[-1]
+
+    def test_add(self) -> None:
+        told = self.ask("checks.add", name="one", options={"backend": "web", "interval": "2s"})
+        self.assertEqual(
+            (told["backends"], told["protocol"], told["type"], told["interval_seconds"]),
+            (["web"], "pass", "connect", 2.0),
+        )
+        self.ask("checks.add", name="all", options={"protocol": "pass", "type": "http"})
+        self.assertEqual([each["backends"] for each in self.ask("checks.list")], [["web"], ["shop"]])
+        self.assertEqual(len(self.shown), 3)
+
+    def test_what_is_wrong_changes_nothing(self) -> None:
+        self.ask("checks.add", name="one", options={"backend": "web"})
+        for code, name, options in (
+            (protocol.CONFLICT, "one", {"backend": "web"}),
+            (protocol.BAD_ARGUMENTS, "new", {"backend": "wbe"}),
+            (protocol.BAD_ARGUMENTS, "new", {"backend": "web", "type": "tpc"}),
+            (protocol.BAD_ARGUMENTS, "new", {"backend": "web", "protocol": "noop"}),
+            (protocol.BAD_ARGUMENTS, "new", {"backend": "web", "intervall": "5s"}),
+            (protocol.BAD_ARGUMENTS, "new", {"backend": "web", "type": "tcp"}),
+        ):
+            self.assertEqual(self.refuse("checks.add", name=name, options=options), code, options)
+        self.assertEqual(list(self.service.health.kept), ["one"])
+
+    def test_replace_and_remove(self) -> None:
+        self.assertEqual(self.refuse("checks.replace", name="one", options={}), protocol.NOT_FOUND)
+        self.ask("checks.add", name="one", options={"backend": "web"})
+        told = self.ask("checks.replace", name="one", options={"backend": "shop", "type": "http"})
+        self.assertEqual((told["backends"], told["type"]), (["shop"], "http"))
+        self.ask("checks.remove", name="one")
+        self.assertEqual(self.refuse("checks.remove", name="one"), protocol.NOT_FOUND)
+        self.ask("checks.list")
+        self.assertEqual(self.shown, ["no health checks"])
 
 
 class TraceTests(CommandCase):
@@ -241,7 +370,8 @@ class TraceTests(CommandCase):
 
     def test_one(self) -> None:
         route = self.ask("trace.show", id=2)
-        self.assertEqual(route["route"]["candidates"][0]["verdict"], "match")
+        (candidate,) = route["route"]["candidates"]
+        self.assertEqual((candidate["verdict"], candidate["condition"]), ("match", ""))
         self.assertIn("no-backend", "\n".join(self.shown))
         self.assertEqual(self.refuse("trace.show", id=99), protocol.NOT_FOUND)
 

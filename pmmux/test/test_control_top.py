@@ -32,6 +32,11 @@ def make_backend(name: str = "web", routed: int = 0, status: str = "healthy") ->
         "active": 1,
         "routed": routed,
         "connect_seconds": 0.002,
+        "connects": 10,
+        "connects_sum_seconds": 0.02,
+        "answer_seconds": None,
+        "answers": 0,
+        "answers_sum_seconds": 0.0,
         "check_seconds": None,
         "target": "127.0.0.1:80",
         "error": "",
@@ -50,6 +55,22 @@ class OverviewTests(SynchronousTestCase):
         self.assertEqual(self.overview.octets_in_per_second, 2048.0)
         self.assertIn("in 2.0 KiB/s", self.overview.totals()[1])
         self.assertIn("2.0", self.overview.backend_lines()[1].text.split())
+
+    def test_times_are_those_since_the_last_look(self) -> None:
+        before = make_backend()
+        self.overview.take(make_status(), [before], [], 1.0)
+        self.assertIn("2.00ms", self.overview.backend_lines()[1].text)
+        later = {
+            **before,
+            "connects": 12,
+            "connects_sum_seconds": 0.12,
+            "answers": 1,
+            "answers_sum_seconds": 3.0,
+        }
+        self.overview.take(make_status(), [later], [], 2.0)
+        self.overview.take(make_status(), [later], [], 3.0)
+        self.assertIn(" 50ms ", self.overview.backend_lines()[1].text)
+        self.assertIn(" 3.0s ", self.overview.backend_lines()[1].text)
 
     def test_another_process_is_not_compared(self) -> None:
         self.overview.take(make_status(1000), [], [], 1.0)

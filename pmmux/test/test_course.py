@@ -146,6 +146,8 @@ class RoutedTests(CourseCase):
         self.assertEqual((trace.outcome, trace.chosen), ("routed", "web"))
         self.assertEqual([(a.backend, a.seconds, a.error) for a in trace.attempts], [("web", 0.5, "")])
         self.assertEqual(self.router.member("web").active, 1)
+        connected = self.reporter.duration("backend.connect.duration", backend="web").read()
+        self.assertEqual((connected.count, connected.sum_seconds), (1, 0.5))
         self.clock.advance(0.25)
         relay.owner.hear_upstream()
         self.assertEqual(self.router.member("web").first_octet.read().sum_seconds, 0.25)

@@ -82,6 +82,24 @@ class FrameTests(ConsoleCase):
             self.assertEqual((status, output), (exits.USAGE, ""))
             self.assertIn("usage: pmmuxctl", errors)
 
+    def test_what_was_meant(self) -> None:
+        for words, meant in ((("backend",), "backends"), (("backends", "drian"), "drain")):
+            self.assertIn(f"did you mean {meant!r}?", self.run_command(*words)[2])
+        self.assertNotIn("did you mean", self.run_command("frobnicate")[2])
+
+    def test_json_may_stand_first(self) -> None:
+        for words in (("--json", "version"), ("version", "--json")):
+            self.assertEqual(json.loads(self.run_command(*words)[1])["pmmux"], __version__)
+
+    def test_no_configuration(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        with contextlib.chdir(directory):
+            for words in (("check",), ("explain", "--silent")):
+                status, output, errors = self.run_command(*words)
+                self.assertEqual(status, exits.REFUSED)
+                self.assertIn("there is no pmmux.ini or pmmux.toml in this folder", output + errors)
+
     def test_every_command_tells_of_itself(self) -> None:
         registry = Registry()
         add_console_commands(registry)
@@ -255,6 +273,19 @@ ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _pmmuxctl; echo
 ask pmmuxctl expl
 ask pmmuxctl explain --pc
 ask pmmuxctl explain --proto ''
+ask pmmuxctl trace ''
+ask pmmuxctl trace --li
+ask pmmuxctl completion ''
 """
         done = subprocess.run([bash], input=script + ask, capture_output=True, text=True, check=True)
-        self.assertEqual(done.stdout.splitlines(), ["explain", "--pcap", "tcp udp"])
+        self.assertEqual(
+            done.stdout.splitlines(),
+            [
+                "explain",
+                "--pcap",
+                "tcp udp",
+                "list show follow",
+                "--listener --limit --live",
+                "bash fish zsh",
+            ],
+        )

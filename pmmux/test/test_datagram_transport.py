@@ -14,7 +14,9 @@ from pmmux.errors import ListenError, UpstreamError
 from pmmux.model import Address
 from pmmux.test.datagram_doubles import HandReactor
 from pmmux.test.doubles import run_now
-from pmmux.transport.datagram import Counts, DatagramPath, DatagramPort, WildcardPort
+from pmmux.transport import datagram_messages
+from pmmux.transport.datagram import DatagramPath, WildcardPort
+from pmmux.transport.datagram_ports import Counts, DatagramPort
 from pmmux.transport.datagram_sockets import (
     IP_PKTINFO,
     open_beside,
@@ -147,7 +149,7 @@ class PathMixin:
                 self.reactor.turn()
                 port, name, received = self.arrivals.pop()
                 self.assertEqual(received, octets)  # type: ignore[attr-defined]
-                port.sendto(octets, name)
+                port.sendto(octets, port.destination(name))
                 self.assertEqual(client.recv(65536), octets)  # type: ignore[attr-defined]
 
     def test_wildcard(self) -> None:
@@ -162,7 +164,7 @@ class PathMixin:
                     self.reactor.turn()
                     port, name, received = self.arrivals.pop()
                     self.assertEqual((port.address.host, received), (host, octets))  # type: ignore[attr-defined]
-                    port.sendto(octets, name)
+                    port.sendto(octets, port.destination(name))
                     self.assertEqual(client.recv(65536), octets)  # type: ignore[attr-defined]
                     descriptors.append(port.descriptor)
                 self.assertIsNotNone(descriptors[0])  # type: ignore[attr-defined]
@@ -180,7 +182,7 @@ class PathMixin:
             self.reactor.turn()
             port, name, _ = self.arrivals.pop()
             self.assertIsNone(port.descriptor)  # type: ignore[attr-defined]
-            port.sendto(b"answer", name)
+            port.sendto(b"answer", port.destination(name))
             self.assertEqual(client.recv(100), b"answer")  # type: ignore[attr-defined]
 
     def test_batch(self) -> None:
@@ -189,7 +191,11 @@ class PathMixin:
         client = self.client("127.0.0.1", number)
         assert isinstance(port, DatagramPort)
         taken = _Session()
-        port.sessions[client.getsockname()] = taken
+        client.send(b"")
+        self.reactor.turn()
+        _, name, _ = self.arrivals.pop()
+        self.assertEqual(port.source_of(name), client.getsockname())  # type: ignore[attr-defined]
+        port.sessions[name] = taken
         for index in range(100):
             client.send(b"%d" % index)
         for _ in range(3):
@@ -197,7 +203,7 @@ class PathMixin:
         self.assertEqual(taken.received, [b"%d" % index for index in range(100)])  # type: ignore[attr-defined]
         self.assertEqual(  # type: ignore[attr-defined]
             (self.arrivals, taken.datagrams_from_client, self.counts.datagrams, self.counts.octets),
-            ([], 100, 100, 190),
+            ([], 100, 101, 190),
         )
 
     def test_upstream(self) -> None:
@@ -244,6 +250,7 @@ class _Session:
     received: list[bytes] = field(factory=list)
     datagrams_from_client: int = 0
     octets_from_client: int = 0
+    sends_by: int | None = None
 
     def send(self, octets: Any) -> None:
         self.received.append(bytes(octets))
@@ -253,6 +260,20 @@ class EpollPathTests(PathMixin, SynchronousTestCase):
     """On a poller."""
 
     data_path = _FastPath()
+
+
+class EpollPathWithoutBatchesTests(PathMixin, SynchronousTestCase):
+    """On a poller, where the system or its libraries cannot do several at once."""
+
+    data_path = _FastPath()
+
+    def setUp(self) -> None:
+        self.patch(datagram_messages, "ARE_THERE", False)
+        super().setUp()
+
+    def test_plain(self) -> None:
+        """Its ports are plain ones."""
+        self.assertFalse(self.path.is_batching)
 
 
 class ReactorPathTests(PathMixin, SynchronousTestCase):

@@ -7,7 +7,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pmmux.datagrams.admission import Admission, can_be_answered, site_of
+from pmmux.datagrams import admission as admission_module
+from pmmux.datagrams.admission import (
+    LOOP_WINDOW_SECONDS,
+    ROUNDS_FROM_UPSTREAMS,
+    Admission,
+    can_be_answered,
+    site_of,
+)
 from pmmux.datagrams.idle import IdleQueue
 from pmmux.datagrams.log_budget import LogBudget
 from pmmux.datagrams.options import (
@@ -112,15 +119,22 @@ class AdmissionTests(SynchronousTestCase):
         self.assertNotEqual(site_of("2001:db8::1"), site_of("2001:db8:0:1::1"))
 
     def test_same_beginnings_are_forgotten(self) -> None:
-        """What is counted is counted for a second."""
+        """What is counted is counted for a window, and no more of it than can be held."""
         clock = Clock()
-        admission = Admission(clock, SessionLimits(10))
-        refusals = [admission.refusal("192.0.2.1", b"x") for _ in range(70)]
-        self.assertEqual(refusals.count(""), 64)
-        self.assertEqual(admission.refusal("192.0.2.2", b"x"), "")
-        self.assertEqual(admission.refusal("192.0.2.1", b"y"), "")
-        clock.advance(1)
-        self.assertEqual(admission.refusal("192.0.2.1", b"x"), "")
+        admission = Admission(clock, SessionLimits(10), {"192.0.2.1"})
+
+        def begin(host: str, octets: bytes) -> str:
+            return admission.refusal(host, admission.beginning(host, octets), "203.0.113.1")
+
+        refusals = [begin("192.0.2.1", b"x") for _ in range(70)]
+        self.assertEqual(refusals.count(""), ROUNDS_FROM_UPSTREAMS)
+        self.assertEqual((begin("192.0.2.2", b"x"), begin("192.0.2.1", b"y")), ("", ""))
+        clock.advance(LOOP_WINDOW_SECONDS)
+        self.assertEqual(begin("192.0.2.1", b"x"), "")
+        self.patch(admission_module, "COUNTED_LIMIT", 1)
+        self.assertEqual({begin("192.0.2.1", b"y") for _ in range(70)}, {""})
+        self.assertIn("loop", [begin("192.0.2.1", b"x") for _ in range(70)][-1])
+        admission.answered(("198.51.100.1", 1))
 
 
 class OptionTests(SynchronousTestCase):

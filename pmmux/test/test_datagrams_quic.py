@@ -8,9 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux.datagrams.connection_ids import ConnectionIDs, ServerIDs, has_short_header
 from pmmux.datagrams.options import SessionLimits
-from pmmux.datagrams.preview import DATAGRAMS_LIMIT, SEVERAL, DatagramPreview
+from pmmux.datagrams.preview import DATAGRAMS_LIMIT, DatagramInspection, DatagramPreview
+from pmmux.inspection import ProbeCatalogue
+from pmmux.model import Address, Client, Properties
 from pmmux.probes import udp_quic
-from pmmux.test.datagram_doubles import CLIENT, DETECT_SECONDS, World
+from pmmux.test.datagram_doubles import CLIENT, DETECT_SECONDS, OURS, PROBES, World
 from pmmux.test.samples.udp_quic import MATCHING
 from pmmux.test.samples.udp_quic import SEVERAL as THREE_DATAGRAMS
 
@@ -89,7 +91,16 @@ class HelloTests(SynchronousTestCase):
         self.assertFalse(preview.feed(bytes(101)))
         self.assertTrue(preview.complete)
         self.assertEqual(preview.octets, bytes(900))
-        self.assertEqual(set(SEVERAL), {"quic", "dtls"})
+
+    def test_asked_late(self) -> None:
+        """A probe that judges one datagram looks at the first, also where it is first asked after several."""
+        preview = DatagramPreview(b"first", 1000)
+        preview.feed(b"second")
+        catalogue = ProbeCatalogue(PROBES)
+        client = Client("udp", Address("192.0.2.1", 5000), OURS)
+        inspection = DatagramInspection(client, Properties(), preview, catalogue)
+        for name in ("dns", "quic"):
+            self.assertIs(inspection.verdict(name).matched, False)
 
     def test_low_ports(self) -> None:
         """Reflectors have ports like 53: QUIC clients do not."""

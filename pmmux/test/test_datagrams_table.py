@@ -6,11 +6,12 @@ import errno
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pmmux.datagrams.admission import SAME_BEGINNINGS_LIMIT
+from pmmux.datagrams.admission import ROUNDS_FROM_HERE, ROUNDS_FROM_OTHERS, ROUNDS_FROM_UPSTREAMS
 from pmmux.datagrams.options import SessionLimits
-from pmmux.interfaces import IDatagramBackend, IDatagramSession
+from pmmux.interfaces import IConnectionBackend, IDatagramBackend, IDatagramSession
 from pmmux.model import Address, Status
 from pmmux.test.datagram_doubles import (
     CLIENT,
@@ -25,6 +26,7 @@ from pmmux.test.samples.udp_wireguard import MATCHING as WIREGUARD
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 OTHER = ("198.51.100.8", 50001)
+UPSTREAM_HOST = "192.0.2.1"
 
 
 class RoutingTests(SynchronousTestCase):
@@ -95,6 +97,7 @@ class RoutingTests(SynchronousTestCase):
     def test_backends_of_connections(self) -> None:
         """A backend that takes connections only is not offered."""
 
+        @implementer(IConnectionBackend)
         class ConnectionsOnly:
             name = "tcp"
             tier, weight = 1, 1
@@ -386,11 +389,46 @@ class SafetyTests(SynchronousTestCase):
         self.assertIn(ours, world.port.sessions)
 
     def test_facing_each_other(self) -> None:
-        """The same datagram from new ports of one host again and again is stopped."""
+        """The same datagram from new ports of an upstream's host again and again is stopped, also slowly."""
+        for seconds in (0.0, 0.1):
+            world = World(any={})
+            for number in range(ROUNDS_FROM_UPSTREAMS + 20):
+                world.client_sends(b"round and round", (UPSTREAM_HOST, 2000 + number))
+                world.clock.advance(seconds)
+            self.assertEqual(len(world.table.sessions), ROUNDS_FROM_UPSTREAMS)
+
+    def test_many_behind_one_address(self) -> None:
+        """Clients behind one address may all begin alike; where nobody answers any, it ends somewhere."""
         world = World(any={})
-        for number in range(SAME_BEGINNINGS_LIMIT + 50):
-            world.client_sends(b"round and round", ("192.0.2.1", 2000 + number))
-        self.assertEqual(len(world.table.sessions), SAME_BEGINNINGS_LIMIT)
+        for number in range(ROUNDS_FROM_OTHERS + 20):
+            world.client_sends(b"the usual beginning", ("198.51.100.7", 2000 + number))
+        self.assertEqual(len(world.table.sessions), ROUNDS_FROM_OTHERS)
+
+    def test_answered_is_no_loop(self) -> None:
+        """What the upstream answers is not counted, wherever it comes from."""
+        for host in (UPSTREAM_HOST, OURS.host):
+            world = World(any={})
+            for number in range(ROUNDS_FROM_HERE + 50):
+                world.client_sends(b"the usual beginning", (host, 2000 + number))
+                world.backends["any"].last.says(b"welcome")
+            self.assertEqual(len(world.table.sessions), ROUNDS_FROM_HERE + 50)
+
+    def test_programs_of_this_machine(self) -> None:
+        """A socket for each message is usual there, and answers are not."""
+        for host in (OURS.host, "127.0.0.1"):
+            world = World(any={})
+            for number in range(ROUNDS_FROM_HERE + 50):
+                world.client_sends(b"app.up:1|c", (host, 2000 + number))
+            self.assertEqual(len(world.table.sessions), ROUNDS_FROM_HERE)
+
+    def test_upstream_hosts_are_forgotten(self) -> None:
+        """Where no session has an upstream any more, nobody is suspected."""
+        world = World(any={}, nowhere={"preview": "^nowhere"})
+        world.client_sends(b"x")
+        world.client_sends(b"y", OTHER)
+        self.assertEqual(dict(world.services.upstream_hosts), {UPSTREAM_HOST: 2})
+        world.table.close()
+        self.assertEqual(dict(world.services.upstream_hosts), {})
 
     def test_amplification(self) -> None:
         """Before it has answered, a client gets a multiple of what it sent."""

@@ -181,6 +181,41 @@ class CheckingTests(MonitorCase):
         self.assertEqual(self.monitor.status("one"), Status.UNKNOWN)
         self.stop()
 
+    def test_who_gets_datagrams_only_is_not_connected_to(self) -> None:
+        one = member("one", default_check="connect")
+        self.router.list.append(one)
+        self.monitor = HealthMonitor(self.services, self.router, {"connect": self.check}, (section(),))
+        listens: list[bool] = []
+        self.monitor.gets_connections = lambda each: bool(listens)
+        self.monitor.start()
+        self.pump(30)
+        self.assertEqual(self.check.targets, [])
+        listens.append(True)
+        self.monitor.look_again()
+        self.pump(5)
+        self.assertEqual(len(self.check.targets), 1)
+        self.assertIs(one.status, Status.HEALTHY)
+        # What is the same goes on.
+        self.monitor.look_again()
+        self.pump(5)
+        self.assertEqual(len(self.check.targets), 1)
+        listens.clear()
+        self.monitor.look_again()
+        self.pump(30)
+        self.assertIs(one.status, Status.UNKNOWN)
+        self.stop()
+
+    def test_a_type_that_is_stated_counts(self) -> None:
+        one = member("one", default_check="connect")
+        self.router.list.append(one)
+        checks = {"udp": self.check}
+        self.monitor = HealthMonitor(self.services, self.router, checks, (section(type="udp", send="a"),))
+        self.monitor.gets_connections = lambda each: False
+        self.monitor.start()
+        self.clock.advance(0)
+        self.assertIs(one.status, Status.HEALTHY)
+        self.stop()
+
     def test_lifecycle_statuses_stay(self) -> None:
         one = member("one")
         self.make(one)
@@ -375,7 +410,7 @@ class FaultTests(SynchronousTestCase):
         return [each.message for each in section_faults(section(**options), builtin_checks(), default)]
 
     def test_unknown_kind(self) -> None:
-        self.assertEqual(self.faults(type="htpp"), ["there is no such kind of check"])
+        self.assertEqual(self.faults(type="htpp"), ["there is no kind of check 'htpp'"])
 
     def test_parameters_of_another_kind(self) -> None:
         self.assertEqual(self.faults(type="connect", path="/"), ["a check of type connect has no path"])

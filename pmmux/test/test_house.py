@@ -72,6 +72,8 @@ FLOORS: dict[str, int] = {
     "datagram_listening": 5,
     "explain": 5,
     "express": 5,
+    "terminated": 5,
+    "terminating": 5,
     "lifecycle": 5,
     "listening": 5,
     "loading": 5,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pmmux.errors import ConfigurationError
+from pmmux.config.load import load
+from pmmux.errors import ConfigurationError, Fault
 from pmmux.loading import load_settings, schema_of
+from pmmux.model import BackendSpec
 from pmmux.test.doubles import builtin_registry
 
 RIGHT = """
@@ -92,6 +96,48 @@ class LoadTests(SynchronousTestCase):
             "Content-Length is set by pmmux itself",
         ):
             self.assertIn(expected, text)
+
+    def test_what_goes_with_what_is_checked_beside_other_faults(self) -> None:
+        text = self.faults(
+            "[listener a]\nport = 1\nproxy-protocol = use\n"
+            "[backend d]\nprotocol = http-response\nresponse.status = 99\nresponse.header[bad name] = x\n"
+            "[backend e]\nprotocol = pass\ntarget = nowhere\n"
+            "[backend f]\nprotocol = pass\ntarget = 127.0.0.1\ntarget.port = 22\n"
+            "[health-check d]\ntype = htp\ninterval = soon\n"
+        )
+        for expected in (
+            "proxy-protocol-from",
+            "response.status: bad value '99'",
+            "'bad name' is not a header name",
+            "there is no kind of check 'htp'; expected one of connect, dns, exec, http, none, tcp, tls, udp; "
+            "did you mean 'http'?",
+            "interval: bad value 'soon'",
+        ):
+            self.assertIn(expected, text)
+        # Not missing, but wrong.
+        self.assertNotIn("missing", text)
+
+    def test_the_nearest_word(self) -> None:
+        text = self.faults(
+            "[pmmux]\nverbosity = warnin\nmux-only = ture\n"
+            "[backend d]\nprotocol = pass\ntarget = [::1]:1\ndetect = http, shh\npriority = norml\n"
+            "[listener a]\nport = 1\nprotocol = tpc\n"
+        )
+        for word in ("warning", "true", "ssh", "normal", "tcp"):
+            self.assertIn(f"did you mean {word!r}?", text)
+
+    def test_a_validator_that_misses_something(self) -> None:
+        # An extension's, written for sections whose single options are right.
+        schema = schema_of(builtin_registry())
+
+        def validate(spec: BackendSpec) -> Sequence[Fault]:
+            return spec.options.get("target").nowhere  # type: ignore[no-any-return]
+
+        schema = evolve(schema, validators={**schema.validators, "pass": validate})
+        text = "[backend d]\nprotocol = pass\ntarget = nowhere\n[backend f]\nprotocol = pas\n"
+        path = self.write(text)
+        error = self.assertRaises(ConfigurationError, load, (), {}, path, schema)
+        self.assertEqual(len(error.faults), 2, str(error))
 
     def test_no_listener(self) -> None:
         self.assertIn("there is no listener", self.faults("[backend rest]\nprotocol = noop\n"))

@@ -366,10 +366,28 @@ class AllOfTests(MatchingCase):
             ({"property[tls.ja4]": "a"}, True),
             ({"property[my.own]": "a"}, False),
             ({"detect": "ssh", "remote-ip": "::/0"}, False),
+            ({"detect": "quic"}, False),
+            ({"detect!": "quic"}, False),
         ):
-            self.assertIs(make_condition(written, NAMES).depends_on_octets, depends, written)
+            condition = make_condition(written, (*NAMES, "quic"))
+            self.assertIs(condition.depends_on_octets(NAMES), depends, written)
             if depends:
                 self.expect(None, written)
+
+    def test_what_another_transport_speaks_cannot_match(self) -> None:
+        for written, can in (
+            ({}, True),
+            ({"detect": "ssh"}, True),
+            ({"detect": "quic"}, False),
+            ({"detect": "quic, ssh"}, True),
+            ({"detect": "quic", "sni": "a.b"}, False),
+            ({"detect!": "quic"}, True),
+        ):
+            self.assertIs(make_condition(written, (*NAMES, "quic")).can_match(NAMES), can, written)
+        for port, can in (("443", True), ("1-500", True), ("444", False)):
+            self.assertIs(make_condition({"local-port": port}, NAMES).can_match(NAMES, 443), can)
+            self.assertIs(make_condition({"local-port!": port}, NAMES).can_match(NAMES, 443), not can)
+            self.assertTrue(make_condition({"local-port": port, "remote-port": "1"}, NAMES).can_match(NAMES))
 
     def test_describes_itself_as_written(self) -> None:
         for option, text, described in (

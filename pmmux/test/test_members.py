@@ -18,7 +18,6 @@ from pmmux.model import BackendInfo, PriorityTier, RouteTrace, Status
 from pmmux.test.doubles import FakeBackend, FakeProtocolBackend, make_condition, make_inspection, make_member
 from pmmux.test.hellos import client_hello
 from pmmux.test.rules import (
-    PROBE_NAMES,
     PROBES,
     clients,
     cut_at,
@@ -36,11 +35,8 @@ class MemberTests(SynchronousTestCase):
         self.assertEqual(member.info(), BackendInfo("web", "fake", PriorityTier.VIP, Status.HEALTHY, 3, 5, 2))
 
     def test_what_is_known_beforehand(self) -> None:
-        self.assertTrue(make_member("a", {"detect": "ssh"}, PROBE_NAMES).depends_on_octets)
-        self.assertFalse(make_member("a").depends_on_octets)
         self.assertFalse(make_member("a").answers_itself)
         self.assertTrue(Member(FakeProtocolBackend("a")).answers_itself)
-        self.assertFalse(Member(FakeBackend("a", condition=object())).depends_on_octets)
 
 
 def names(members: Any) -> list[str]:

@@ -156,6 +156,16 @@ class ReporterTests(unittest.SynchronousTestCase):
         self.assertEqual(len(self.collected()), 2)
         self.assertIs(self.reporter.counter(TOTAL, listener="front", backend="2"), kept)
 
+    def test_durations_by_label_are_not_kept_when_forgotten(self) -> None:
+        durations = self.reporter.durations(SELECTION, "backend")
+        self.assertIs(self.reporter.durations(SELECTION, "backend"), durations)
+        self.assertIs(durations["web"], self.reporter.duration(SELECTION, backend="web"))
+        durations["web"].observe(1.0)
+        self.reporter.forget(backend="web")
+        durations["web"].observe(2.0)
+        found = self.collected()[SELECTION, (("backend", "web"),)]
+        self.assertEqual((found.count, found.sum_seconds), (1, 2.0))
+
     def test_unknown_name(self) -> None:
         error = self.assertRaises(ValueError, self.reporter.counter, "router.conection.total")
         self.assertIn("router.conection.total", str(error))

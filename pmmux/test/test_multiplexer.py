@@ -130,6 +130,8 @@ class ConnectionTests:
         self.assertEqual(self.read(upstream, 5), b"hello")
         self.assertEqual(self.read(client, 6), b"answer")
         self.assertEqual(len(self.multiplexer.courses), 1)
+        reporter = self.multiplexer.course_services.reporter
+        self.assertEqual(reporter.duration("backend.connect.duration", backend="web").read().count, 1)
         client.close()
         upstream.close()
         self.reactor.run_until(lambda: self.outcomes == [errors.OUTCOME_CLOSED])

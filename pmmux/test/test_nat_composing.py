@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +15,7 @@ from pmmux.errors import ConfigurationError, PluginError
 from pmmux.interfaces import INATDriver
 from pmmux.loading import load_settings
 from pmmux.model import Address
-from pmmux.nat.composing import choose_settings, find_section, make_service
+from pmmux.nat.composing import choose_settings, find_section, make_service, use_settings
 from pmmux.nat.places import SYSTEM_DIRECTORY, find_state_directory, find_state_path
 from pmmux.nat.service import NATService, make_drivers
 from pmmux.nat.settings import BUILT_IN_DRIVERS, WantedMapping
@@ -70,6 +70,7 @@ class ComposingCase(SynchronousTestCase):
 
     def compose(self, more: str = "", pmmux: str = "") -> NATService | None:
         settings, _ = self.load(more, pmmux)
+        self.source = settings.source
         front = OpenListener(settings.listeners[0], 40404)
         listening = [] if settings.globals.get("portmap-only") else [front]
         return make_service(Clock(), settings, make_drivers(), listening, FakeReporter(), ENVIRONMENT)
@@ -97,6 +98,27 @@ class ServiceTests(ComposingCase):
         service = NATService(Clock(), choose_settings(settings, {}), (), FakeReporter())
         service.start()
         self.successResultOf(service.stop())
+
+
+class UseTests(ComposingCase):
+    def test_ports_and_options(self) -> None:
+        service = self.compose()
+        assert service is not None
+        settings, _ = self.load("[nat]\nlifetime = 60\nstate-file = /elsewhere.json", "portmap-only = yes")
+        state_path = service.settings.state_path
+        self.assertEqual(use_settings(service, settings, [], ENVIRONMENT), ("[nat] state-file",))
+        self.assertEqual(service.settings.lifetime_seconds, 60)
+        self.assertEqual(service.settings.state_path, state_path)
+        self.assertEqual([wanted.local_port for wanted in service._wanted.values()], [0, 7000])
+
+    def test_what_is_the_same(self) -> None:
+        service = self.compose()
+        assert service is not None
+        settings = evolve(self.load()[0], source=self.source)
+        front = OpenListener(settings.listeners[0], 40404)
+        before = dict(service._wanted)
+        self.assertEqual(use_settings(service, settings, [front], ENVIRONMENT), ())
+        self.assertEqual(service._wanted, before)
 
 
 class SettingsTests(ComposingCase):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import pmmux
 from pmmux.nat.lease import MappingState
 from pmmux.nat.mapping import Finding, Reason
 from pmmux.nat.report import (
@@ -46,6 +49,14 @@ class JudgementTests(SynchronousTestCase):
         finding = judge_own_address("11.22.33.1")
         assert finding is not None
         self.assertEqual(finding.reason, Reason.PUBLIC_ADDRESS)
+
+
+class PageTests(SynchronousTestCase):
+    def test_every_reason_is_explained(self) -> None:
+        page = (Path(pmmux.__file__).parents[1] / "docs" / "nat.md").read_text(encoding="utf-8")
+        _, _, table = page.partition("## When it is not reachable")
+        rows = set(re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE))
+        self.assertEqual(rows, {reason.value for reason in Reason})
 
 
 class AdviceTests(SynchronousTestCase):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
+from attrs import define, field
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -35,15 +38,20 @@ FRONT = WantedMapping("front", "tcp", 8080, 8443)
 ANY = WantedMapping("front", "tcp", 8080, 0)
 
 
+@define
 class FakeTable:
-    """Routes by hand."""
+    """Routes by hand, by the gateway that is configured."""
 
-    def __init__(self) -> None:
-        self.choices = {IPV4: LinkChoice(LINK), IPV6: LinkChoice(None)}
-        self.find_address = lambda family, gateway: ""
+    gateway: str = ""
+    interface: str = ""
+    choices: dict[int, LinkChoice] = field(factory=lambda: {IPV4: LinkChoice(LINK), IPV6: LinkChoice(None)})
+    find_address: Callable[[int, str], str] = lambda family, gateway: ""
 
     def choose(self, family: int) -> LinkChoice:
-        return self.choices[family]
+        chosen = self.choices[family]
+        if self.gateway and family == IPV4:
+            return LinkChoice(Link(self.gateway, ADDRESS, self.interface))
+        return chosen
 
 
 class ServiceCase(SynchronousTestCase):
@@ -54,13 +62,16 @@ class ServiceCase(SynchronousTestCase):
         self.pcp, self.pmp, self.upnp = (FakeDriver(name) for name in BUILT_IN_DRIVERS)
         self.drivers: list[Any] = [self.pcp, self.pmp, self.upnp]
 
-    def start(self, *wanted: WantedMapping, **settings: Any) -> NATService:
-        service = NATService(
+    def make(self, *wanted: WantedMapping, **settings: Any) -> NATService:
+        self.service = NATService(
             self.network, NATSettings(**settings), wanted, self.reporter, drivers=self.drivers,
             table=self.table, now=self.network.seconds, chance=random.Random(1),
         )  # fmt: skip
+        return self.service
+
+    def start(self, *wanted: WantedMapping, **settings: Any) -> NATService:
+        service = self.make(*wanted, **settings)
         service.start()
-        self.service = service
         return service
 
     def stop(self) -> None:
@@ -149,6 +160,19 @@ class ChoiceTests(ServiceCase):
         self.assertIn("upnp: no (pip install it)", text)
         self.assertIn("other: no (there is no driver of this name", text)
         self.stop()
+
+    def test_no_protocol_at_all(self) -> None:
+        self.table.choices[IPV6] = LinkChoice(Link("fe80::1%eth0", "2a00::2", "eth0"))
+        self.start(FRONT, WantedMapping("front", "tcp", 8080, 8080, family=IPV6))
+        pinhole = self.port(family=IPV6)
+        self.assertEqual((pinhole.state, pinhole.reachable), (MappingState.WAITING, False))
+        self.assertEqual([finding.reason for finding in pinhole.findings], [Reason.UNSUPPORTED])
+        self.stop()
+        missing = NATUnavailable(refuse(Reason.PACKAGE_MISSING, "pip install it").finding)
+        with mock.patch.object(self.upnp, "open", side_effect=missing):
+            self.start(FRONT, protocols=("upnp",))
+            self.assertEqual((self.port().reachable, self.reasons()), (False, [Reason.PACKAGE_MISSING]))
+            self.stop()
 
     def test_next_driver_after_a_refusal_only(self) -> None:
         self.pcp.on_map = lambda _: refuse(Reason.NOT_AUTHORIZED, "not you")
@@ -398,6 +422,34 @@ class LinkTests(ServiceCase):
             self.start(WantedMapping(name, "tcp", 8080, 8443, addresses=addresses))
             self.assertEqual(self.port(name).state, MappingState.MAPPED)
             self.stop()
+
+    def test_ipv6_address_that_the_internet_reaches(self) -> None:
+        for address, advised in (("2a00:2::2", True), ("fd77::2", False), ("fe80::2", False), ("", False)):
+            self.table.find_address = lambda family, gateway, address=address: address
+            for driver in (self.pcp, self.pmp, self.upnp):
+                driver.answer = GatewayFacts("100.64.7.7")
+            self.start(FRONT)
+            self.assertEqual(Reason.IPV6_INSTEAD in self.reasons(), advised, address)
+            self.stop()
+
+    def test_external_address_told_late(self) -> None:
+        self.pcp.answer = GatewayFacts()
+        self.pmp.answer = None
+        self.drivers = [self.pcp, self.pmp]
+        self.start(FRONT)
+        self.assertEqual(self.port().external_address, "")
+        for hanging in self.pmp.clients[0]._hanging:
+            hanging.callback(GatewayFacts(EXTERNAL))
+        self.assertEqual(self.port().external_address, EXTERNAL)
+        self.stop()
+
+    def test_another_nat_between(self) -> None:
+        """No other driver is tried: it would map to whoever that is."""
+        self.pcp.on_map = lambda _: refuse(Reason.ADDRESS_MISMATCH, "another NAT")
+        self.start(FRONT)
+        self.assertEqual(self.reasons(), [Reason.ADDRESS_MISMATCH])
+        self.assertEqual(self.pmp.requests("map") + self.upnp.requests("map"), [])
+        self.stop()
 
     def test_behind_another_nat(self) -> None:
         for address, reason in (("192.168.1.7", Reason.DOUBLE_NAT), ("100.64.0.7", Reason.CARRIER_NAT)):

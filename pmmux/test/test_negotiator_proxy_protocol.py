@@ -74,6 +74,7 @@ class NegotiatorTests(SynchronousTestCase):
             found = self.used("use", octets + b"hello")
             self.assertEqual(found.client.remote, Address("192.0.2.1", 56324))
             self.assertEqual(found.client.local, Address("198.51.100.2", 443))
+            self.assertEqual(found.client.peer, make_client().remote)
             self.assertEqual(found.preview.octets, b"hello")
             self.assertEqual(found.properties["socket.peer-ip"], "198.51.100.7")
             self.assertEqual(found.properties["socket.peer-port"], "50000")
@@ -288,7 +289,7 @@ class AnnouncementTests(SynchronousTestCase):
         found = read_proxy_header(announcement.octets_for(self.client, properties, 7)).facts
         self.assertEqual((found.authority, found.alpn), ("example.org", b"h2"))
         self.assertTrue(found.unique_id.endswith(b"-7"))
-        self.assertEqual((found.ssl.flags, found.ssl.verify, found.ssl.common_name), (3, 0, "someone"))
+        self.assertEqual((found.ssl.flags, found.ssl.verify, found.ssl.common_name), (7, 0, "someone"))
         plain = read_proxy_header(announcement.octets_for(self.client, {}, 7)).facts
         self.assertEqual((plain.authority, plain.alpn, plain.ssl), (None, None, None))
 

@@ -222,8 +222,14 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertIn("path is missing", self.faults("[certificate x]")[0])
         defaults = self.certificate("a", "default = yes") + self.certificate("b", "default = yes")
         self.assertIn("default already", self.faults(defaults)[0])
-        self.assertIn("client-ca", self.faults("", "client-certificates = optional")[0])
-        self.assertIn("/nowhere", self.faults("", "client-certificates = require\nclient-ca = /nowhere")[0])
+        shop = self.certificate()
+        self.assertIn("need client-ca", self.faults(shop, "client-certificates = optional")[0])
+        required = "client-certificates = require\nclient-ca ="
+        self.assertIn("/nowhere: No such file", self.faults(shop, f"{required} /nowhere")[0])
+        self.assertIn("no certificate", self.faults(shop, f"{required} /dev/null")[0])
+        self.assertIn("client-ca asks nobody", self.faults(shop, f"client-ca = {self.root}")[0])
+        for text, listener in (("", ""), (shop, "tls = off\n")):
+            self.assertIn("need TLS", self.faults(text, f"{listener}{required} {self.root}")[0])
         self.assertIn("ciphers", self.faults("[tls]\nciphers = NONSENSE")[0])
         self.assertIn("datagrams", self.faults("", "tls = auto\nprotocol = udp")[0])
         self.assertIn("negotiators", self.faults("[pmmux]\nnegotiators = socket", "tls = auto")[0])

@@ -58,6 +58,22 @@ class RegisterTests(SynchronousTestCase):
         self.registry.register(IRoutingStrategy, other, "first-available", replace=True)
         self.assertIs(self.registry.get(IRoutingStrategy, "first-available"), other)
 
+    def test_service_replaced(self) -> None:
+        class Quiet(FirstAvailable):
+            name = "quiet"
+
+        self.assertIsInstance(self.registry.make(IRoutingStrategy, FirstAvailable), FirstAvailable)
+        self.registry.provide(IRoutingStrategy, lambda ours, *given: Quiet(*given))
+        made = self.registry.make(IRoutingStrategy, FirstAvailable)
+        self.assertIsInstance(made, Quiet)
+        self.assertIs(self.registry.get(IRoutingStrategy), made)
+        error = self.assertRaises(PluginError, self.registry.provide, IRoutingStrategy, FirstAvailable)
+        self.assertIn("two extensions", error.reason)
+
+    def test_service_replaced_by_what_is_none(self) -> None:
+        self.registry.provide(IRoutingStrategy, lambda ours: object())
+        self.assertRaises(PluginError, self.registry.make, IRoutingStrategy, FirstAvailable)
+
     def test_one_that_does_not_provide_it(self) -> None:
         class Half:
             name = "half"

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_MALFORMED, OUTCOME_NO_BACKEND, RouteError
-from pmmux.model import RouteTrace, Status
+from pmmux.interfaces import IDatagramBackend
+from pmmux.model import Address, Client, PriorityTier, RouteTrace, Status
 from pmmux.router import Router
 from pmmux.strategies.first_available import FirstAvailable
 from pmmux.strategies.least_requests import LeastRequests
@@ -78,6 +80,26 @@ def make_router(rules: Rules, strategy: Any = None) -> Router:
     for place, rule in enumerate(rules):
         run_now(router.add(FakeBackend(str(place), make_condition(rule, PROBE_NAMES))))
     return router
+
+
+class _StandIn:
+    """A backend that says nothing of what it takes."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.tier, self.weight = name, PriorityTier.NORMAL, 1
+        self.spec = FakeBackend(name).spec
+        self.condition = make_condition({})
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+@implementer(IDatagramBackend)
+class _DatagramsOnly(_StandIn):
+    """One that takes no connections."""
 
 
 class SplitCase(SynchronousTestCase):
@@ -222,13 +244,43 @@ class SelectTests(SynchronousTestCase):
         self.assertEqual(member.name, "1")
         self.assertEqual([each.name for each in refused], ["0"])
 
+    def test_by_transport(self) -> None:
+        """Each transport has the members that may take it; what says nothing of itself stands for any."""
+
+        router = make_router([])
+        run_now(router.add(_DatagramsOnly("udp")))
+        run_now(router.add(FakeBackend("tcp", make_condition({}))))
+        for transport in ("tcp", "udp", "tcp"):
+            trace = RouteTrace()
+            client = Client(transport, Address("192.0.2.1", 5), Address("192.0.2.2", 6))
+            member = run_now(router.select(make_inspection(b"x", client=client), trace))
+            self.assertEqual(member.name, transport)
+            self.assertEqual([step.backend for step in trace.steps], [transport])
+        run_now(router.remove("tcp"))
+        inspection = make_inspection(b"x", client=Client("tcp", client.remote, client.local))
+        with self.assertRaises(RouteError):
+            run_now(router.select(inspection, RouteTrace()))
+        run_now(router.add(_StandIn("anything"), "udp"))
+        for transport in ("tcp", "udp"):
+            inspection = make_inspection(b"x", client=Client(transport, client.remote, client.local))
+            self.assertEqual(run_now(router.select(inspection, RouteTrace())).name, "anything")
+
     def test_must_hear_first(self) -> None:
-        self.assertFalse(make_router([]).must_hear_first())
-        self.assertFalse(make_router([{}, {"detect": "ssh"}]).must_hear_first())
+        self.assertFalse(make_router([]).must_hear_first(PROBE_NAMES))
+        self.assertFalse(make_router([{}, {"detect": "ssh"}]).must_hear_first(PROBE_NAMES))
         router = make_router([{"detect": "ssh"}, {}])
-        self.assertTrue(router.must_hear_first())
+        self.assertTrue(router.must_hear_first(PROBE_NAMES))
         router.member("0").status = Status.UNHEALTHY
-        self.assertFalse(router.must_hear_first())
+        self.assertFalse(router.must_hear_first(PROBE_NAMES))
+        run_now(router.add(FakeBackend("2", condition=object()), "0"))
+        self.assertFalse(router.must_hear_first(PROBE_NAMES))
+
+    def test_what_only_datagrams_can_be_is_passed_over(self) -> None:
+        # tls and http are known, as if ssh were a probe for datagrams.
+        self.assertFalse(make_router([{"detect": "ssh"}, {}]).must_hear_first(("tls", "http")))
+        router = make_router([{"detect": "ssh"}, {"detect": "http"}, {}])
+        self.assertTrue(router.must_hear_first(("tls", "http")))
+        self.assertFalse(make_router([{"detect!": "ssh"}]).must_hear_first(("tls", "http")))
 
 
 class LifecycleTests(SynchronousTestCase):

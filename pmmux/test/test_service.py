@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from pmmux.interfaces import IDataPath, IHealthMonitor, IMultiplexer, IRouter
 from pmmux.loading import load_settings
+from pmmux.registry import Registry
+from pmmux.router import Router
 from pmmux.service import PmmuxService
 from pmmux.test.tiny_reactor import TinyReactor
 from pmmux.transport.fast import FastDataPath
@@ -42,11 +46,14 @@ class ServiceTests(SynchronousTestCase):
         self.reactor = TinyReactor()
         self.before = set(os.listdir("/proc/self/fd"))
 
-    def make(self, text: str = CONFIGURATION) -> PmmuxService:
+    def make(
+        self, text: str = CONFIGURATION, prepare: Callable[[Registry], None] = lambda registry: None
+    ) -> PmmuxService:
         folder = Path(self.mktemp())
         folder.mkdir()
         (folder / "pmmux.ini").write_text(text)
         settings, registry = load_settings((), {}, str(folder / "pmmux.ini"))
+        prepare(registry)
         service = PmmuxService(self.reactor, settings, registry)
         self.assertEqual(service.open(), [])
         return service
@@ -69,6 +76,28 @@ class ServiceTests(SynchronousTestCase):
         client.send(REQUEST)
         self.reactor.settle()
         return client.recv(9999)
+
+    def test_services_replaced(self) -> None:
+        class GreetsAll(Router):
+            async def select(self, *given: Any) -> Any:
+                return self.member("hello")
+
+        def prepare(registry: Registry) -> None:
+            registry.provide(IRouter, lambda ours, *given: GreetsAll(*given))
+            for interface in (IMultiplexer, IHealthMonitor, IDataPath):
+                registry.provide(interface, lambda ours, *given: ours(*given))
+
+        service = self.make(CONFIGURATION.replace("detect = http\n", "detect = ssh\n"), prepare)
+        service.startService()
+        self.assertTrue(self.ask(service).endswith(b"hello from /x"))
+        for interface, made in (
+            (IRouter, service.router),
+            (IMultiplexer, service.multiplexer),
+            (IHealthMonitor, service.health),
+            (IDataPath, service.data_path),
+        ):
+            self.assertIs(service.registry.get(interface), made)
+        self.stop(service)
 
     def test_answers(self) -> None:
         for variable, path in (("", FastDataPath), ("1", PortableDataPath)):

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseBuilder, OCSPResponseStatus
 from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from pmmux.errors import RouteError
 from pmmux.test.authority import Authority
 from pmmux.tls.certificates import CertificateError, CertificateFiles
 from pmmux.tls.contexts import ListenerContexts, ListenerTLS, TLSSettings, make_context
 from pmmux.tls.interfaces import ICertificateStore
-from pmmux.tls.store import GENERATED_LIMIT, RELOAD_SECONDS, CertificateStore
+from pmmux.tls.store import GENERATED_LIMIT, CertificateStore
 from pmmux.tls.tickets import find_ticket_key_name
+from pmmux.tls.watching import RELOAD_SECONDS
 
 AUTHORITY = Authority()
 SHOP = AUTHORITY.issue("shop.example.org", "*.shop.example.org", "192.0.2.1")
 OTHER = AUTHORITY.issue("other.example.org")
+STRANGER = Authority("another root")
+SAME_SERIAL = STRANGER.issue("shop.example.org", serial_number=SHOP.certificate.serial_number)
+TRY_LATER = OCSPResponseBuilder.build_unsuccessful(OCSPResponseStatus.TRY_LATER).public_bytes(Encoding.DER)
 PASSWORD = b"secret"
 NOW = datetime.now(UTC)
 
@@ -106,9 +113,42 @@ class LoadingTests(FilesCase):
 
     def test_ocsp(self) -> None:
         path = self.write("all.pem", SHOP.pem)
-        self.check(path, ocsp_path=self.write("good.der", SHOP.ocsp_response()))
-        self.assertIn("another", self.refused(path, ocsp_path=self.write("x.der", OTHER.ocsp_response())))
-        self.assertIn("no OCSP", self.refused(path, ocsp_path=self.write("x.der", b"nonsense")))
+        self.check(path, ocsp_path=self.write("good.der", AUTHORITY.ocsp_response(SHOP)))
+        for other in (OTHER, SAME_SERIAL):
+            response = self.write("x.der", STRANGER.ocsp_response(other))
+            self.assertIn("x.der: the OCSP response is about another", self.refused(path, ocsp_path=response))
+        for octets in (b"nonsense", b"", TRY_LATER):
+            self.assertIn("no OCSP", self.refused(path, ocsp_path=self.write("x.der", octets)))
+        self.assertIn("No such file", self.refused(path, ocsp_path=str(self.directory / "none")))
+
+    def test_ocsp_without_the_issuer(self) -> None:
+        path = self.write("leaf.pem", SHOP.certificate_pem + SHOP.key_pem())
+        self.staple(path=path)
+        response = self.write("x.der", STRANGER.ocsp_response(SAME_SERIAL))
+        self.assertIn("another", self.refused(path, ocsp_path=response))
+
+    def staple(self, path: str = "", **more: Any) -> Any:
+        response = self.write("r.der", AUTHORITY.ocsp_response(SHOP, **more))
+        path = path or self.write("all.pem", SHOP.pem)
+        return CertificateFiles("shop", path, ocsp_path=response).load()
+
+    def test_age_of_ocsp(self) -> None:
+        hour = timedelta(hours=1)
+        for more, told, is_stapled in (
+            ({"ends": 100 * hour}, "", True),
+            ({"ends": None}, "", True),
+            ({"ends": 2 * hour}, "expires on", True),
+            ({"begins": -9 * hour, "ends": -hour}, "has expired on", False),
+            ({"begins": hour}, "not valid before", False),
+            ({"status": OCSPCertStatus.REVOKED}, "not say that it is good", True),
+        ):
+            found = self.staple(**more)
+            self.assertEqual(bool(found.staple.octets_at(NOW)), is_stapled, told)
+            warnings = found.warnings(NOW)
+            self.assertEqual(len(warnings), bool(told))
+            self.assertIn(told, "".join(warnings))
+        grows_old = self.staple(ends=2 * hour).staple
+        self.assertEqual(grows_old.octets_at(NOW + 3 * hour), b"")
 
     def test_warnings(self) -> None:
         def warn(**more: Any) -> list[str]:
@@ -265,6 +305,49 @@ class ContextsTests(FilesCase):
         self.clock.advance(100)
         self.assertIsNot(self.choose(key_name), first)
 
+    def shake(self, context: SSL.Context, session: Any = None) -> tuple[Any, bool]:
+        """A client's handshake in memory. @return: its session, and whether the one given was resumed."""
+        client = SSL.Connection(context)
+        client.set_connect_state()
+        shown: list[Any] = []
+        client.set_verify(SSL.VERIFY_PEER, lambda *certificate: bool(shown.append(certificate)) or True)
+        if session is not None:
+            client.set_session(session)
+        server: Any = None
+        for _ in range(4):
+            with contextlib.suppress(SSL.WantReadError):
+                client.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                client.recv(1)
+            with contextlib.suppress(SSL.WantReadError):
+                octets = client.bio_read(65536)
+                if server is None:
+                    server = SSL.Connection(self.choose(octets))
+                    server.set_accept_state()
+                server.bio_write(octets)
+            with contextlib.suppress(SSL.WantReadError):
+                server.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                client.bio_write(server.bio_read(65536))
+        # One that just vanishes takes its session along.
+        client.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        return client.get_session(), not shown
+
+    def test_resumption_over_rotations(self) -> None:
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+            context.set_max_proto_version(version)
+            session, is_resumed = self.shake(context)
+            self.assertFalse(is_resumed)
+            self.assertTrue(self.shake(context, session)[1])
+            self.clock.advance(100)
+            # Somebody else moves the keys on.
+            self.assertFalse(self.shake(context)[1])
+            self.assertTrue(self.shake(context, session)[1])
+            self.clock.advance(100)
+            self.shake(context)
+            self.assertFalse(self.shake(context, session)[1])
+
     def test_unused_for_long(self) -> None:
         first = self.choose()
         key_name = find_ticket_key_name(first)
@@ -276,6 +359,50 @@ class ContextsTests(FilesCase):
         for versions in (("1.2",), ("1.3",), ("1.2", "1.3")):
             context = make_context(certificate, TLSSettings(versions=versions), ListenerTLS())
             self.assertEqual(len(find_ticket_key_name(context)), 16)
-        root = self.write("root.pem", AUTHORITY.root_pem)
-        required = make_context(certificate, TLSSettings(versions=("1.2",)), ListenerTLS((), "require", root))
+        required = make_context(
+            certificate,
+            TLSSettings(versions=("1.2",)),
+            ListenerTLS((), "require"),
+            (AUTHORITY.root.certificate,),
+        )
         self.assertEqual(find_ticket_key_name(required), b"")
+
+    def test_authorities_are_read_again(self) -> None:
+        path = self.write("root.pem", AUTHORITY.root_pem)
+        asked = ListenerTLS((), "require", path)
+        contexts = ListenerContexts(self.store, TLSSettings(), asked, self.clock.seconds)
+
+        def choose() -> SSL.Context:
+            self.clock.advance(RELOAD_SECONDS)
+            return contexts.choose("shop.example.org", b"")
+
+        first = choose()
+        self.assertIs(choose(), first)
+        self.write("root.pem", STRANGER.root_pem)
+        second = choose()
+        self.assertIsNot(second, first)
+        # Neither broken nor gone: whom to believe stays, also for contexts that are new.
+        for change in (lambda: self.write("root.pem", b"half"), Path(path).unlink):
+            change()
+            self.assertIs(choose(), second)
+        self.clock.advance(TLSSettings().ticket_rotation_seconds)
+        self.assertIsNot(choose(), second)
+
+    def test_authorities_are_read_again_at_once(self) -> None:
+        path = self.write("root.pem", AUTHORITY.root_pem)
+        asked = ListenerTLS((), "require", path)
+        contexts = ListenerContexts(self.store, TLSSettings(), asked, self.clock.seconds)
+        first = contexts.choose("shop.example.org", b"")
+        self.write("root.pem", STRANGER.root_pem)
+        self.assertIs(contexts.choose("shop.example.org", b""), first)
+        self.store.reload()
+        self.assertIsNot(contexts.choose("shop.example.org", b""), first)
+
+    def test_authorities_that_never_were(self) -> None:
+        asked = ListenerTLS((), "optional", str(self.directory / "none"))
+        contexts = ListenerContexts(self.store, TLSSettings(), asked, self.clock.seconds)
+        refused = self.assertRaises(RouteError, contexts.choose, "shop.example.org", b"")
+        self.assertEqual(refused.outcome, "negotiation-failed")
+        self.write("none", AUTHORITY.root_pem)
+        self.clock.advance(RELOAD_SECONDS)
+        self.assertIsNotNone(contexts.choose("shop.example.org", b""))

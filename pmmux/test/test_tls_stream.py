@@ -15,8 +15,9 @@ from pmmux.test.doubles import make_stream
 from pmmux.test.stream_doubles import HalfCloseableProtocol, RecordingProtocol
 from pmmux.tls.certificates import now_utc
 from pmmux.tls.contexts import ListenerTLS, TLSSettings, make_context
+from pmmux.tls.faults import HandshakeFailed, explain
 from pmmux.tls.selfsigned import make_key, make_self_signed
-from pmmux.tls.stream import HandshakeFailed, TLSStream, explain
+from pmmux.tls.stream import TLSStream
 
 CERTIFICATE = make_self_signed("example.org", make_key(), now_utc(1_800_000_000))
 

@@ -90,12 +90,13 @@ class Device(Resource):
         self.noise: list[bytes] = []
         self._ports: list[Any] = []
 
-    def start(self, reactor: Any) -> int:
+    def start(self, reactor: Any, host: str = HOST, search_port: int = 0) -> int:
         """@return: the port on which it can be searched."""
         site = Site(self)
         site.noisy = False
-        self._ports.append(reactor.listenTCP(0, site, interface=HOST))
-        self._ports.append(reactor.listenUDP(0, _Searched(self), interface=HOST))
+        self.host = host
+        self._ports.append(reactor.listenTCP(0, site, interface=host))
+        self._ports.append(reactor.listenUDP(search_port, _Searched(self), interface=host))
         self.port = self._ports[0].getHost().port
         searched: int = self._ports[1].getHost().port
         return searched
@@ -159,7 +160,7 @@ class _Searched(DatagramProtocol):
             self.transport.write(noise, addr)
         if f"ST: {SEARCH_TARGETS[0]}".encode() not in datagram:
             return
-        location = self.device.location.replace("HOST", HOST).replace("PORT", str(self.device.port))
+        location = self.device.location.replace("HOST", self.device.host).replace("PORT", str(self.device.port))
         target = SEARCH_TARGETS[0]
         answer = f"HTTP/1.1 200 OK\r\nST: {target}\r\nUSN: uuid:1\r\nLOCATION: {location}\r\n\r\n"
         self.transport.write(answer.encode(), addr)

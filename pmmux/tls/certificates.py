@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
+
+from pmmux.tls.stapling import Staple, StapleError, read_staple
 
 PEM, DER, PKCS12 = "pem", "der", "pfx"
 _SUFFIXES = {".p12": PKCS12, ".pfx": PKCS12, ".der": DER, ".cer": DER}
@@ -45,7 +46,7 @@ class Certificate:
     @ivar chain: the certificates that lead from it towards its root, in order.
     @ivar hosts: what it is presented for: names and wildcards in lower case.
     @ivar is_default: whether it is presented where none fits better.
-    @ivar ocsp_response: in DER, to be stapled; empty for none.
+    @ivar staple: the OCSP response that goes with it; C{None} for none.
     @ivar files: what it was read from.
     """
 
@@ -55,7 +56,7 @@ class Certificate:
     chain: tuple[x509.Certificate, ...] = field(default=(), repr=False)
     hosts: tuple[str, ...] = ()
     is_default: bool = False
-    ocsp_response: bytes = field(default=b"", repr=False)
+    staple: Staple | None = None
     files: tuple[str, ...] = ()
 
     @property
@@ -76,6 +77,8 @@ class Certificate:
             found.append("it comes without its chain: the certificate of its issuer is not in the file")
         if not self.hosts and not self.is_default:
             found.append("it names no host, and is not the default: nobody will ever see it")
+        if self.staple is not None:
+            found += self.staple.warnings(now)
         return found
 
 
@@ -115,6 +118,7 @@ class CertificateFiles:
         """
         octets = _read(self.path)
         password = self._password()
+        chain: Sequence[x509.Certificate]
         form = self.form or _form_of(self.path, octets)
         if form == PKCS12:
             leaf, key, chain = _load_pkcs12(self.path, octets, password)
@@ -124,12 +128,15 @@ class CertificateFiles:
             key = _load_key(key_path, _read(key_path), password)
             leaf, chain = _pick_leaf(found, key, self.path, key_path)
         hosts = self.hosts or tuple(names_of(leaf))
-        response = _read(self.ocsp_path) if self.ocsp_path else b""
-        if response:
-            _check_ocsp(self.ocsp_path, response, leaf)
-        return Certificate(
-            self.name, leaf, key, order_chain(leaf, chain), hosts, self.is_default, response, self.paths
-        )
+        chain = order_chain(leaf, chain)
+        staple = self._load_staple(leaf, chain) if self.ocsp_path else None
+        return Certificate(self.name, leaf, key, chain, hosts, self.is_default, staple, self.paths)
+
+    def _load_staple(self, leaf: x509.Certificate, chain: Sequence[x509.Certificate]) -> Staple:
+        try:
+            return read_staple(_read(self.ocsp_path), leaf, chain)
+        except StapleError as error:
+            raise CertificateError(f"{self.ocsp_path}: {error}") from None
 
     def _password(self) -> bytes | None:
         if self.password_path:
@@ -215,14 +222,13 @@ def _pick_leaf(
     raise CertificateError(f"{path}: the key in {key_path} is not that of the certificate")
 
 
-def _check_ocsp(path: str, octets: bytes, leaf: x509.Certificate) -> None:
-    try:
-        response = ocsp.load_der_ocsp_response(octets)
-        serial_number = response.serial_number
-    except ValueError:
-        raise CertificateError(f"{path}: no OCSP response in DER form that tells anything") from None
-    if serial_number != leaf.serial_number:
-        raise CertificateError(f"{path}: the OCSP response is about another certificate")
+def load_authorities(path: str) -> tuple[x509.Certificate, ...]:
+    """
+    Those in the PEM file C{path}, at least one.
+
+    @raises CertificateError: it cannot be used.
+    """
+    return tuple(_load_certificates(path, _read(path), PEM))
 
 
 def order_chain(leaf: x509.Certificate, others: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
+from cryptography import x509
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 
-from pmmux.tls.certificates import Certificate
+from pmmux.errors import OUTCOME_NEGOTIATION_FAILED, RouteError
+from pmmux.tls.certificates import Certificate, load_authorities, now_utc
 from pmmux.tls.interfaces import ICertificateStore
 from pmmux.tls.tickets import find_ticket_key_name
+from pmmux.tls.watching import Pace, Watched
 
 # Mozilla's "intermediate" of 2024, without the finite-field groups:
 # https://wiki.mozilla.org/Security/Server_Side_TLS
@@ -79,17 +84,43 @@ class ListenerTLS:
     client_ca_path: str = ""
 
 
-def make_context(certificate: Certificate, settings: TLSSettings, listener: ListenerTLS) -> SSL.Context:
-    """
-    @raises OpenSSL.SSL.Error: the certificate, or a file of the listener, cannot be used.
-    """
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    limit_versions(context, settings.versions)
+def bare_context(method: int, settings: TLSSettings) -> SSL.Context:
+    """A context for servers or clients with what both have alike."""
+    context = SSL.Context(method)
+    numbers = [_VERSIONS[version] for version in settings.versions]
+    context.set_min_proto_version(min(numbers))
+    context.set_max_proto_version(max(numbers))
     context.set_cipher_list(settings.ciphers.encode("ascii"))
     context.set_tls13_ciphersuites(settings.cipher_suites.encode("ascii"))
     context.clear_mode(_PARTIAL_WRITE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    return context
+
+
+def present(context: SSL.Context, certificate: Certificate) -> None:
+    """
+    Show C{certificate} and its chain to the other side.
+
+    @raises OpenSSL.SSL.Error: it cannot be used.
+    """
+    context.use_certificate(certificate.leaf)
+    for following in certificate.chain:
+        context.add_extra_chain_cert(following)
+    context.use_privatekey(certificate.key)
+
+
+def make_context(
+    certificate: Certificate,
+    settings: TLSSettings,
+    listener: ListenerTLS,
+    authorities: Sequence[x509.Certificate] = (),
+) -> SSL.Context:
+    """
+    @param authorities: whom client certificates are verified by.
+    @raises OpenSSL.SSL.Error: the certificate cannot be used.
+    """
+    context = bare_context(SSL.TLS_SERVER_METHOD, settings)
     # Tickets hold the session: nothing is kept here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(_SESSION_CONTEXT)
@@ -98,26 +129,18 @@ def make_context(certificate: Certificate, settings: TLSSettings, listener: List
         context.set_timeout(int(2 * settings.ticket_rotation_seconds))
     else:
         context.set_options(SSL.OP_NO_TICKET)
-    context.use_certificate(certificate.leaf)
-    for following in certificate.chain:
-        context.add_extra_chain_cert(following)
-    context.use_privatekey(certificate.key)
+    present(context, certificate)
     # That the name was used is acknowledged only where somebody looks at it (RFC 6066 section 3).
     context.set_tlsext_servername_callback(_look_at_name)
     if listener.alpn:
         context.set_alpn_select_callback(_alpn_chooser(listener.alpn))
-    if certificate.ocsp_response:
-        context.set_ocsp_server_callback(lambda connection, data: certificate.ocsp_response)
+    staple = certificate.staple
+    if staple is not None:
+        # It may grow too old while the context is in use.
+        context.set_ocsp_server_callback(lambda connection, data: staple.octets_at(now_utc(time.time())))
     if listener.client_certificates != OFF:
-        _ask_for_certificate(context, listener)
+        _ask_for_certificate(context, listener.client_certificates == REQUIRE, authorities)
     return context
-
-
-def limit_versions(context: SSL.Context, versions: tuple[str, ...]) -> None:
-    """Speak only C{versions}."""
-    numbers = [_VERSIONS[version] for version in versions]
-    context.set_min_proto_version(min(numbers))
-    context.set_max_proto_version(max(numbers))
 
 
 def _look_at_name(connection: SSL.Connection) -> None:
@@ -135,11 +158,16 @@ def _alpn_chooser(ours: tuple[bytes, ...]) -> Callable[[SSL.Connection, list[byt
     return choose
 
 
-def _ask_for_certificate(context: SSL.Context, listener: ListenerTLS) -> None:
-    context.load_verify_locations(listener.client_ca_path)
-    # The names that the client is told.
-    context.load_client_ca(listener.client_ca_path.encode())
-    must = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if listener.client_certificates == REQUIRE else 0
+def _ask_for_certificate(
+    context: SSL.Context, is_required: bool, authorities: Sequence[x509.Certificate]
+) -> None:
+    believed = context.get_cert_store()
+    for authority in authorities:
+        if believed is not None:
+            believed.add_cert(X509.from_cryptography(authority))
+        # The names that the client is told.
+        context.add_client_ca(authority)
+    must = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if is_required else 0
     context.set_verify(SSL.VERIFY_PEER | must)
 
 
@@ -191,26 +219,47 @@ class ListenerContexts:
         self._seconds = seconds
         self._generation = -1
         self._contexts: dict[Certificate, _Rotating] = {}
+        self._authorities: Watched[tuple[x509.Certificate, ...]] | None = None
+        self._pace = Pace(seconds())
+        if listener.client_certificates != OFF:
+            path = listener.client_ca_path
+            self._authorities = Watched(f"client-ca {path}", (path,), lambda: load_authorities(path))
+            self._authorities.look()
 
     def choose(self, server_name: str | None, hello_octets: bytes) -> SSL.Context | None:
         """
         @param hello_octets: the ClientHello as it came, which names the key of its ticket.
         @return: C{None} where there is no certificate for C{server_name}.
+        @raises RouteError: whom to believe cannot be read.
         """
         certificate: Certificate | None = self._store.find(server_name)
         if certificate is None:
             return None
         now = self._seconds()
-        if self._generation != self._store.generation:
+        has_news = self._generation != self._store.generation
+        authorities = self._authorities
+        if authorities is not None and (self._pace.is_due(now) or has_news) and authorities.look():
+            # With them go the tickets of clients that the others have verified.
+            self._contexts.clear()
+        if has_news:
             self._forget_others()
         rotating = self._contexts.get(certificate)
         if rotating is None:
+            believed = self._believed()
             rotating = self._contexts[certificate] = _Rotating(
-                lambda: make_context(certificate, self._settings, self._listener),
+                lambda: make_context(certificate, self._settings, self._listener, believed),
                 now,
                 self._settings.ticket_rotation_seconds,
             )
         return rotating.choose(hello_octets, now)
+
+    def _believed(self) -> tuple[x509.Certificate, ...]:
+        if self._authorities is None:
+            return ()
+        if not self._authorities.content:
+            # Never to be taken for: believe everybody.
+            raise RouteError(OUTCOME_NEGOTIATION_FAILED, f"{self._listener.client_ca_path} cannot be read")
+        return self._authorities.content
 
     def _forget_others(self) -> None:
         # Generated certificates come and go: they are made anew at little cost.

@@ -15,7 +15,7 @@ class ICertificateStore(Interface):
     connections that stand are not touched.
     """
 
-    generation = Attribute("A number that changes with each change of the certificates.")
+    generation = Attribute("A number that changes with each change of the certificates, and each L{reload}.")
 
     def find(server_name: str | None) -> Any:
         """
@@ -35,6 +35,9 @@ class ICertificateStore(Interface):
 
         @raises KeyError: there is none of that name.
         """
+
+    def reload() -> None:
+        """Read those again whose files have changed, without waiting for a connection."""
 
     def certificates() -> Any:
         """@return: a tuple of all of them, without those that were generated."""

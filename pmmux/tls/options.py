@@ -14,7 +14,15 @@ from pmmux.config.settings import ListenerSpec, Settings
 from pmmux.errors import Fault
 from pmmux.matching import parse_name
 from pmmux.model import OptionKey, SectionValues
-from pmmux.tls.certificates import DER, PEM, PKCS12, CertificateError, CertificateFiles, is_address, now_utc
+from pmmux.tls.certificates import (
+    DER,
+    PEM,
+    PKCS12,
+    CertificateError,
+    CertificateFiles,
+    is_address,
+    load_authorities,
+)
 from pmmux.tls.contexts import (
     CIPHER_SUITES,
     INTERMEDIATE_CIPHERS,
@@ -25,10 +33,8 @@ from pmmux.tls.contexts import (
     VERSION_1_3,
     ListenerTLS,
     TLSSettings,
-    make_context,
 )
 from pmmux.tls.interfaces import ICertificateStore
-from pmmux.tls.selfsigned import make_key, make_self_signed
 from pmmux.tls.store import CertificateStore
 
 AUTO = "auto"
@@ -290,20 +296,22 @@ def listener_faults(listener: ListenerSpec, settings: Settings) -> list[Fault]:
         faults.append(
             Fault(options.where(OptionKey("tls")), "TLS is for connections, not for datagrams", OFF)
         )
-    if asked.client_certificates != OFF:
+    if asked.client_certificates == OFF:
+        if asked.client_ca_path:
+            where = options.where(OptionKey("client-ca"))
+            expected = "client-certificates = optional or require"
+            faults.append(Fault(where, "client-ca asks nobody without client-certificates", expected))
+    else:
         where = options.where(OptionKey("client-certificates"))
-        if not asked.client_ca_path:
+        if mode == OFF:
+            message = "client certificates need TLS, which this listener does not terminate"
+            faults.append(Fault(where, message, "tls = require, and a certificate"))
+        elif not asked.client_ca_path:
             # Never to be taken for: believe everybody.
             faults.append(Fault(where, "client certificates need client-ca", "client-ca = a PEM file"))
-        elif not _is_usable(asked):
-            message = f"{asked.client_ca_path}: no certificates in PEM form that can be read"
-            faults.append(Fault(options.where(OptionKey("client-ca")), message))
+        else:
+            try:
+                load_authorities(asked.client_ca_path)
+            except CertificateError as error:
+                faults.append(Fault(options.where(OptionKey("client-ca")), str(error)))
     return faults
-
-
-def _is_usable(asked: ListenerTLS) -> bool:
-    try:
-        make_context(make_self_signed("", make_key(), now_utc(time.time())), TLSSettings(), asked)
-    except SSL.Error:
-        return False
-    return True

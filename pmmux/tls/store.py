@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from attrs import define
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pmmux.tls.certificates import Certificate, CertificateError, CertificateFiles, is_address, now_utc
+from pmmux.tls.certificates import Certificate, CertificateFiles, is_address, now_utc
 from pmmux.tls.interfaces import ICertificateStore
 from pmmux.tls.selfsigned import make_key, make_self_signed
+from pmmux.tls.watching import Pace, Watched
 
-# Files are looked at no more often than this, and only when there is a connection.
-RELOAD_SECONDS = 2.0
 GENERATED_LIMIT = 256
 LABEL_LIMIT_CHARACTERS = 63
 # A generated certificate is made anew when so little of its life is left.
 GENERATED_LEAST_SECONDS = 86400.0
-
-Signature = tuple[tuple[int, int, int] | None, ...]
-
-
-def _sign(paths: Sequence[str]) -> Signature:
-    """What tells that one of C{paths} has changed."""
-    found: list[tuple[int, int, int] | None] = []
-    for path in paths:
-        try:
-            status = os.stat(path)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(found)
-
-
-@define(eq=False)
-class _Watched:
-    """Files, as they were when they were last read, well or badly."""
-
-    files: CertificateFiles
-    loaded: Signature = ()
-    refused: Signature = ()
 
 
 @implementer(ICertificateStore)
@@ -62,22 +35,23 @@ class CertificateStore:
         self.generation = 0
         self._seconds = seconds
         self._generates = generates
-        self._watched = [_Watched(each) for each in files]
+        self._watched = {
+            each.name: Watched(f"certificate {each.name}", each.paths, each.load) for each in files
+        }
         self._certificates: dict[str, Certificate] = {}
         self._exact: dict[str, Certificate] = {}
         self._wildcards: dict[str, Certificate] = {}
         self._default: Certificate | None = None
         self._generated: OrderedDict[str, Certificate] = OrderedDict()
         self._key = make_key() if generates else None
-        self._checked_at = seconds()
-        self._reload()
+        self._pace = Pace(seconds())
+        self._look()
 
     def find(self, server_name: str | None) -> Certificate | None:
         """See L{ICertificateStore.find}."""
         now = self._seconds()
-        if not 0 <= now - self._checked_at < RELOAD_SECONDS:
-            self._checked_at = now
-            self._reload()
+        if self._pace.is_due(now):
+            self._look()
         if server_name is not None:
             found = self._exact.get(server_name)
             if found is None:
@@ -96,7 +70,7 @@ class CertificateStore:
     def remove(self, name: str) -> None:
         """See L{ICertificateStore.remove}."""
         del self._certificates[name]
-        self._watched = [each for each in self._watched if each.files.name != name]
+        self._watched.pop(name, None)
         self._index()
 
     def certificates(self) -> tuple[Certificate, ...]:
@@ -116,35 +90,25 @@ class CertificateStore:
             if certificate.is_default and self._default is None:
                 self._default = certificate
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """See L{ICertificateStore.reload}."""
+        self._look()
+        self.generation += 1
+
+    def _look(self) -> None:
         has_changed = False
-        for watched in self._watched:
-            signature = _sign(watched.files.paths)
-            if signature != watched.loaded:
-                has_changed |= self._load(watched, signature)
+        for name, watched in self._watched.items():
+            if watched.look():
+                has_changed = True
+                self._take(name, watched.content)
         if has_changed:
             self._index()
 
-    def _load(self, watched: _Watched, signature: Signature) -> bool:
-        """
-        Read changed files. One that cannot be used leaves the certificate as it was: it may be half
-        written, so it is tried again.
-        """
-        name = watched.files.name
-        try:
-            certificate = watched.files.load()
-        except CertificateError as error:
-            if watched.refused != signature:
-                watched.refused = signature
-                self.log.warn("certificate {name} cannot be used: {reason}", name=name, reason=str(error))
-            return False
-        watched.loaded, watched.refused = signature, ()
-        if name in self._certificates:
-            self.log.info("certificate {name} was loaded again", name=name)
+    def _take(self, name: str, certificate: Certificate | None) -> None:
+        assert certificate is not None
         for warning in certificate.warnings(now_utc(self._seconds())):
             self.log.warn("certificate {name}: {warning}", name=name, warning=warning)
         self._certificates[name] = certificate
-        return True
 
     def _generate(self, host: str, now: float) -> Certificate:
         found = self._generated.get(host)

@@ -19,36 +19,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pmmux.preview import PreviewTransport
+from pmmux.tls.faults import HandshakeFailed, explain
+from pmmux.transport.sealed import LEAST_SEALED_OCTETS, RECORD_OCTETS, RECORD_OVERHEAD_OCTETS
 
-RECORD_OCTETS = 16384
 # What is given on at a time.
 DELIVERY_OCTETS = 16 * RECORD_OCTETS
-# The most that a record adds: header, nonce or type, and tag.
-_RECORD_OVERHEAD_OCTETS = 64
-_LEAST_READ_OCTETS = 4096
 _HANDSHAKE_READ_OCTETS = 65536
-
-
-class HandshakeFailed(Exception):
-    """
-    The handshake ended without a connection.
-
-    @ivar is_gone: whether the peer just went away.
-    """
-
-    def __init__(self, reason: str, is_gone: bool = False) -> None:
-        super().__init__(reason)
-        self.is_gone = is_gone
-
-
-def explain(error: BaseException) -> str:
-    """What OpenSSL refuses, in its words."""
-    if isinstance(error, SSL.SysCallError):
-        return "the connection ended"
-    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
-        texts = [entry[-1] for entry in error.args[0] if entry and entry[-1]]
-        return texts[0] if texts else "unknown"
-    return str(error) or type(error).__name__
 
 
 @implementer(ITCPTransport)
@@ -96,6 +72,19 @@ class TLSStream:
             self.below.resume()
         return self.handshake
 
+    def adopt(self, unsent: bytes) -> TLSStream:
+        """
+        In the place of L{start}, where the hands have been shaken on the bare socket.
+
+        @param unsent: what the socket has not taken of that.
+        @return: this.
+        """
+        self.below.release(self)
+        self.is_open = self._settled = True
+        self.lower.write(unsent)
+        self._flush(LEAST_SEALED_OCTETS)
+        return self
+
     def connect(self, protocol: Any) -> None:
         """Connect C{protocol} to the plaintext; what has been read already follows at once."""
         self.protocol = protocol
@@ -104,6 +93,27 @@ class TLSStream:
             protocol.connectionLost(self._lost)
         else:
             self._pump()
+
+    # Giving the socket up to whoever moves octets without a protocol.
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but TLS stands between the socket and whoever would take that over."""
+        lower = self.lower
+        is_ours = getattr(lower, "seal", self) is None and lower.is_plain
+        return is_ours and self.is_open and not self._shut_down and self._producer is None
+
+    @property
+    def seal(self) -> Any:
+        """OpenSSL's connection."""
+        return self.connection
+
+    def detach(self) -> tuple[Any, bool]:
+        """As L{pmmux.transport.stream.Stream.detach}; C{seal} goes with the socket."""
+        self.protocol = None
+        self.connection = None
+        detached: tuple[Any, bool] = self.lower.detach()
+        return detached
 
     # What the stream below calls.
 
@@ -210,7 +220,7 @@ class TLSStream:
             self.protocol.dataReceived(found[0] if len(found) == 1 else b"".join(found))
         if fault is not None:
             # A record that was tampered with, or an alert: both sides are to know that it broke.
-            self._flush(_LEAST_READ_OCTETS)
+            self._flush(LEAST_SEALED_OCTETS)
             self.abortConnection()
             return False
         if ended:
@@ -267,7 +277,7 @@ class TLSStream:
             while sent < total:
                 sent += send(view[sent:])
         records = total // RECORD_OCTETS + 1
-        self._flush(max(_LEAST_READ_OCTETS, total + records * _RECORD_OVERHEAD_OCTETS))
+        self._flush(max(LEAST_SEALED_OCTETS, total + records * RECORD_OVERHEAD_OCTETS))
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Write several at once."""
@@ -296,7 +306,7 @@ class TLSStream:
                 self.connection.shutdown()
             except SSL.Error:
                 return
-            self._flush(_LEAST_READ_OCTETS)
+            self._flush(LEAST_SEALED_OCTETS)
 
     def loseWriteConnection(self) -> None:
         """Write what waits, then end our direction only."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from attrs import define, field
+from attrs import define, field, frozen
+from cryptography import x509
 from OpenSSL import SSL
 from service_identity import CertificateError as IdentityError
 from service_identity import VerificationError
@@ -14,20 +16,18 @@ from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identit
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet.defer import Deferred, TimeoutError
 
-from pmmux.config import values
-from pmmux.config.options import Option
 from pmmux.config.values import Target
-from pmmux.errors import Fault, UpstreamError
-from pmmux.model import OptionKey, SectionValues
+from pmmux.errors import UpstreamError
 from pmmux.preview import PreviewTransport
 from pmmux.tls.certificates import CertificateError, CertificateFiles, is_address
-from pmmux.tls.contexts import CIPHER_SUITES, INTERMEDIATE_CIPHERS, VERSION_1_2, VERSION_1_3, limit_versions
-from pmmux.tls.options import application_protocol
-from pmmux.tls.stream import HandshakeFailed, shake_hands
+from pmmux.tls.contexts import TLSSettings, bare_context, present
+from pmmux.tls.faults import HandshakeFailed
+from pmmux.tls.stream import shake_hands
+from pmmux.tls.watching import Pace, Watched
 
 # What an upstream says before the relay has begun is held up to here.
 PREVIEW_OCTETS = 65536
-_PARTIAL_WRITE = 1
+KEPT_CONTEXTS = 1024
 _LEAF_DEPTH = 0
 # X509_V_ERR_*, from OpenSSL's x509_vfy.h: those an operator meets.
 _REASONS = {
@@ -42,63 +42,87 @@ _REASONS = {
 }
 
 
-def _authorities(text: str) -> str:
+@frozen
+class UpstreamSettings:
+    """
+    How TLS is spoken to an upstream.
+
+    @ivar verifies: whether its certificate must be valid, trusted, and for this server.
+    @ivar authorities_path: a PEM file of whom to trust; empty for the system's authorities.
+    @ivar name: asked for by SNI, and looked for in the certificate; empty for the target's host.
+    @ivar alpn: what is offered to be spoken; empty for what the client has chosen, if it has.
+    @ivar certificate: what it is shown of us; C{None} for nothing.
+    """
+
+    verifies: bool = True
+    authorities_path: str = ""
+    name: str = ""
+    alpn: tuple[bytes, ...] = ()
+    certificate: CertificateFiles | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file that is read."""
+        own = () if self.certificate is None else self.certificate.paths
+        return (self.authorities_path, *own) if self.authorities_path else own
+
+
+def _load_context(settings: UpstreamSettings) -> SSL.Context:
+    context = bare_context(SSL.TLS_CLIENT_METHOD, TLSSettings())
+    if not settings.verifies:
+        context.set_verify(SSL.VERIFY_NONE)
+    else:
+        if settings.authorities_path:
+            load_trusted(context, settings.authorities_path)
+        else:
+            context.set_default_verify_paths()
+        context.set_verify(SSL.VERIFY_PEER, _verify)
+    if settings.certificate is not None:
+        present(context, settings.certificate.load())
+    return context
+
+
+def load_trusted(context: SSL.Context, path: str) -> None:
+    """
+    Trust the authorities in the PEM file C{path}.
+
+    @raises CertificateError: there are none that can be read.
+    """
     try:
-        SSL.Context(SSL.TLS_CLIENT_METHOD).load_verify_locations(text)
+        context.load_verify_locations(path)
     except SSL.Error:
-        raise ValueError("not a file of certificates in PEM form that can be read") from None
-    return text
+        raise CertificateError(f"{path}: no certificates in PEM form that can be read") from None
 
 
-UPSTREAM_TLS_OPTIONS = (
-    Option(
-        "upstream-tls",
-        values.boolean,
-        "true or false",
-        False,
-        description="Whether TLS is spoken to the upstream.",
-    ),
-    Option(
-        "upstream-tls-verify",
-        values.boolean,
-        "true or false",
-        True,
-        description="Whether its certificate must be valid, trusted, and for this server.",
-    ),
-    Option(
-        "upstream-tls-ca",
-        _authorities,
-        "a PEM file of certificates",
-        description="Whom to trust; absent: the system's authorities.",
-    ),
-    Option(
-        "upstream-tls-name",
-        values.host,
-        "a host name or an IP address",
-        description="Asked for by SNI, and looked for in its certificate; absent: the target's host.",
-    ),
-    Option(
-        "upstream-tls-certificate",
-        values.text,
-        "a file",
-        description="A certificate to show it, with its key if that has no file of its own.",
-    ),
-    Option("upstream-tls-key", values.text, "a file", description="The key of that certificate."),
-    Option(
-        "upstream-tls-password",
-        values.any_text,
-        "text",
-        description="The password of that key.",
-    ),
-    Option(
-        "upstream-tls-alpn",
-        application_protocol,
-        "names such as h2 and http/1.1, the preferred one first",
-        (),
-        listed=True,
-        description="What is offered to be spoken; absent: what the client has chosen, if it has.",
-    ),
-)
+class UpstreamContexts:
+    """
+    OpenSSL's contexts, one for all that ask for the same: the system's authorities take tens of
+    milliseconds to be loaded. They are made anew when the files have changed.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Any, tuple[Watched[SSL.Context], Pace]] = OrderedDict()
+
+    def get(self, settings: UpstreamSettings, now: float) -> SSL.Context:
+        """
+        @param now: in seconds of any clock.
+        @raises CertificateError: the files cannot be used, and never could.
+        """
+        key = (settings.verifies, settings.authorities_path, settings.certificate)
+        found = self._kept.get(key)
+        if found is None:
+            what = f"TLS to upstreams by {', '.join(settings.paths) or 'the system authorities'}"
+            watched = Watched(what, settings.paths, lambda: _load_context(settings))
+            watched.look()
+            self._kept[key] = found = (watched, Pace(now))
+            if len(self._kept) > KEPT_CONTEXTS:
+                self._kept.popitem(last=False)
+        elif found[1].is_due(now):
+            found[0].look()
+        context = found[0].content
+        if context is None:
+            raise CertificateError(f"{' or '.join(settings.paths)} cannot be used")
+        return context
 
 
 @define
@@ -109,55 +133,40 @@ class _Expectation:
     @ivar identities: empty where nothing is verified.
     """
 
+    name: str
     identities: Sequence[Any]
     problem: str = field(default="")
 
 
 class UpstreamTLS:
-    """TLS to the upstream of one backend."""
+    """TLS to one upstream."""
 
-    def __init__(self, options: SectionValues, target: Target) -> None:
-        """
-        @param options: with values of L{UPSTREAM_TLS_OPTIONS}.
-        @raises CertificateError: our certificate cannot be used.
-        """
-        get = options.get
+    def __init__(self, settings: UpstreamSettings, target: Target, contexts: UpstreamContexts) -> None:
+        """@param contexts: shared with others."""
         self._target = str(target)
-        self._name: str = get("upstream-tls-name") or target.host
-        self._verifies = get("upstream-tls-verify") is not False
-        self._alpn: tuple[bytes, ...] = tuple(get("upstream-tls-alpn") or ())
+        self._name = settings.name or target.host
+        self._settings = settings
+        self._contexts = contexts
         is_ip = is_address(self._name)
+        # An address must not be sent as a name (RFC 6066 section 3).
         self._server_name = b"" if is_ip else self._name.encode("ascii")
-        self._identities = (
-            [IPAddress_ID(self._name) if is_ip else DNS_ID(self._name)] if self._verifies else []
-        )
-        self._context = self._make_context(options)
+        self._identities: list[Any] = []
+        if settings.verifies and self._name:
+            self._identities.append(IPAddress_ID(self._name) if is_ip else DNS_ID(self._name))
 
-    def _make_context(self, options: SectionValues) -> SSL.Context:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        limit_versions(context, (VERSION_1_2, VERSION_1_3))
-        context.set_cipher_list(INTERMEDIATE_CIPHERS.encode("ascii"))
-        context.set_tls13_ciphersuites(CIPHER_SUITES.encode("ascii"))
-        context.clear_mode(_PARTIAL_WRITE)
-        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-        if self._verifies:
-            authorities = options.get("upstream-tls-ca")
-            if authorities is None:
-                context.set_default_verify_paths()
-            else:
-                context.load_verify_locations(authorities)
-            context.set_verify(SSL.VERIFY_PEER, _verify)
-        else:
-            context.set_verify(SSL.VERIFY_NONE)
-        ours = _our_certificate(options)
-        if ours is not None:
-            certificate = ours.load()
-            context.use_certificate(certificate.leaf)
-            for following in certificate.chain:
-                context.add_extra_chain_cert(following)
-            context.use_privatekey(certificate.key)
-        return context
+    def _connection(self, properties: Mapping[str, str], expectation: _Expectation, now: float) -> Any:
+        if self._settings.verifies and not self._identities:
+            raise CertificateError("there is no name to verify its certificate by")
+        connection = SSL.Connection(self._contexts.get(self._settings, now))
+        connection.set_app_data(expectation)
+        connection.set_connect_state()
+        if self._server_name:
+            connection.set_tlsext_host_name(self._server_name)
+        chosen = properties.get("tls.application-protocol")
+        alpn = self._settings.alpn or ((unquote_to_bytes(chosen),) if chosen else ())
+        if alpn:
+            connection.set_alpn_protos(list(alpn))
+        return connection
 
     async def secure(
         self, stream: PreviewTransport, properties: Mapping[str, str], clock: Any, timeout_seconds: float
@@ -169,24 +178,15 @@ class UpstreamTLS:
         @return: the stream of the plaintext.
         @raises UpstreamError: it is not who it must be, or does not speak TLS, or not in time.
         """
-        expectation = _Expectation(self._identities)
-        connection = SSL.Connection(self._context)
-        connection.set_app_data(expectation)
-        connection.set_connect_state()
-        if self._server_name:
-            # An address must not be sent as a name (RFC 6066 section 3).
-            connection.set_tlsext_host_name(self._server_name)
-        chosen = properties.get("tls.application-protocol")
-        alpn = self._alpn or ((unquote_to_bytes(chosen),) if chosen else ())
-        if alpn:
-            connection.set_alpn_protos(list(alpn))
-        shaking = Deferred.fromCoroutine(
-            shake_hands(connection, stream, PREVIEW_OCTETS, PreviewTransport.pause)
-        )
-        shaking.addTimeout(timeout_seconds, clock)
+        expectation = _Expectation(self._name, self._identities)
         try:
+            connection = self._connection(properties, expectation, clock.seconds())
+            shaking = Deferred.fromCoroutine(
+                shake_hands(connection, stream, PREVIEW_OCTETS, PreviewTransport.pause)
+            )
+            shaking.addTimeout(timeout_seconds, clock)
             _, plain = await shaking
-        except HandshakeFailed as failed:
+        except (HandshakeFailed, CertificateError) as failed:
             stream.transport.abortConnection()
             raise UpstreamError(self._target, f"TLS: {expectation.problem or failed}") from None
         except TimeoutError:
@@ -198,6 +198,12 @@ class UpstreamTLS:
         return plain
 
 
+def certificate_of(plain: PreviewTransport) -> x509.Certificate | None:
+    """The certificate that whoever is at the other end of C{plain} has shown."""
+    found: x509.Certificate | None = plain.transport.connection.get_peer_certificate(as_cryptography=True)
+    return found
+
+
 def _verify(connection: SSL.Connection, certificate: Any, error: int, depth: int, valid: int) -> bool:
     expectation: _Expectation = connection.get_app_data()
     if not valid:
@@ -207,45 +213,6 @@ def _verify(connection: SSL.Connection, certificate: Any, error: int, depth: int
         try:
             verify_service_identity(extract_patterns(certificate), expectation.identities, [])
         except (VerificationError, IdentityError):
-            expectation.problem = "its certificate is for another name"
+            expectation.problem = f"its certificate is not for {expectation.name}"
             return False
     return True
-
-
-def _our_certificate(options: SectionValues) -> CertificateFiles | None:
-    path = options.get("upstream-tls-certificate")
-    if not path:
-        return None
-    return CertificateFiles(
-        options.name,
-        path,
-        options.get("upstream-tls-key") or "",
-        password=options.get("upstream-tls-password") or "",
-    )
-
-
-def upstream_tls_of(options: SectionValues, target: Target) -> UpstreamTLS | None:
-    """What L{UPSTREAM_TLS_OPTIONS} in C{options} say; C{None} where no TLS is spoken."""
-    return UpstreamTLS(options, target) if options.get("upstream-tls") else None
-
-
-def upstream_tls_faults(options: SectionValues, target: Target) -> Sequence[Fault]:
-    """What in L{UPSTREAM_TLS_OPTIONS} cannot be."""
-    if not options.get("upstream-tls"):
-        return [
-            Fault(options.where(key), f"{key} needs upstream-tls", "upstream-tls = true")
-            for key in options.values
-            if key.name.startswith("upstream-tls-")
-        ]
-    if options.get("upstream-tls-verify") is not False and not (
-        options.get("upstream-tls-name") or target.host
-    ):
-        where = options.where(OptionKey("upstream-tls"))
-        return (Fault(where, "upstream-tls-name is needed to verify who is on a unix socket"),)
-    ours = _our_certificate(options)
-    if ours is not None:
-        try:
-            ours.load()
-        except CertificateError as error:
-            return (Fault(options.where(OptionKey("upstream-tls-certificate")), str(error)),)
-    return ()

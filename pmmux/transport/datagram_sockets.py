@@ -19,6 +19,8 @@ from typing import Any
 from pmmux.errors import ListenError
 from pmmux.transport.sockets import ANY_IPV4, ANY_IPV6, close_sockets
 
+# The largest payload is 65,507 octets over IPv4 and 65,527 over IPv6.
+DATAGRAM_LIMIT_OCTETS = 65536
 LISTENING_BUFFER_OCTETS = 4 << 20
 UPSTREAM_BUFFER_OCTETS = 1 << 20
 ANCILLARY_OCTETS = 64

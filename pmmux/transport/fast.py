@@ -19,6 +19,7 @@ from pmmux.transport.buffer import BUFFER_OCTETS, SharedBuffer
 from pmmux.transport.flow import Flow
 from pmmux.transport.poller import READING_AND_WRITING, Poller
 from pmmux.transport.relaying import Relay, RelayLimits
+from pmmux.transport.sealed import PIECE_OCTETS, SealedFlow
 from pmmux.transport.splicing import Pipe, PipePool
 from pmmux.transport.stream import Stream
 from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
@@ -83,6 +84,7 @@ class FastDataPath:
         self._reactor = reactor
         self.poller = Poller(reactor)
         self.buffer = SharedBuffer(buffer_octets)
+        self.piece_octets = min(PIECE_OCTETS, buffer_octets)
         self.wheel = ProgressWheel(reactor)
         self.pipes = PipePool() if splices and hasattr(os, "splice") else None
         self.limits = limits
@@ -149,6 +151,31 @@ class FastDataPath:
         flow.begin(flow.upstream, b"", False, False)
         return flow
 
+    def relay_sealed_now(
+        self,
+        client: Any,
+        client_is_registered: bool,
+        seal: Any,
+        holds_more: bool,
+        upstream: Any,
+        octets: bytes,
+        sent: int,
+        owner: Any,
+    ) -> Flow:
+        """
+        As L{relay_now}, with TLS on the client's side.
+
+        @param seal: OpenSSL's connection, which is complete.
+        @param holds_more: whether it, or the socket, may have octets besides C{octets}.
+        """
+        flow = SealedFlow(self, client, seal, upstream, None, owner)
+        flow.client.octets = len(octets)
+        if sent < len(octets):
+            flow.upstream.pending = octets[sent:]
+        flow.begin(flow.upstream, b"", False, False)
+        flow.begin_sealed(client_is_registered, holds_more)
+        return flow
+
     def _open(self, family: str) -> Any:
         # Not socket.socket: what that adds in Python costs more than the system call.
         sock = socket.SocketType(_FAMILIES[family], _STREAM, 0)
@@ -194,15 +221,18 @@ class FastDataPath:
     ) -> Flow | Relay:
         """Move octets both ways until both sides ended."""
         below, above = client.transport, upstream.transport
-        if not (
-            isinstance(below, Stream) and isinstance(above, Stream) and below.is_plain and above.is_plain
-        ):
+        if not (getattr(below, "is_plain", False) and getattr(above, "is_plain", False)):
             return Relay(client, upstream, limits, self.wheel, owner)
         from_client, client_ended = client.take()
         from_upstream, upstream_ended = upstream.take()
+        client_seal, upstream_seal = below.seal, above.seal
         client_sock, client_registered = below.detach()
         upstream_sock, upstream_registered = above.detach()
-        flow = Flow(self, client_sock, upstream_sock, owner)
+        flow: Flow
+        if client_seal is None and upstream_seal is None:
+            flow = Flow(self, client_sock, upstream_sock, owner)
+        else:
+            flow = SealedFlow(self, client_sock, client_seal, upstream_sock, upstream_seal, owner)
         flow.begin(flow.client, from_client, client_ended, client_registered)
         flow.begin(flow.upstream, from_upstream, upstream_ended, upstream_registered)
         return flow

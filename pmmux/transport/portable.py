@@ -38,6 +38,14 @@ def _tune(stream: PreviewTransport) -> None:
         stream.transport.setTcpKeepAlive(True)
 
 
+def _open_spare() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # Somebody else has taken it; there will be one again when that is over.
+        return None
+
+
 @implementer(IDataPath)
 class PortableDataPath:
     """See L{IDataPath}."""
@@ -45,15 +53,24 @@ class PortableDataPath:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._wheel = ProgressWheel(reactor)
+        self._spare = _open_spare()
 
     def accept(self, descriptor: socket.socket, build: Callable[[], Any]) -> None:
-        """Take over an accepted socket."""
+        """
+        Take over an accepted socket.
+
+        @raises OSError: it has gone already.
+        """
+        # The reactor takes a duplicate of its own: where descriptors have run out there is the spare one,
+        # so that who was accepted is served, and whoever comes next waits in the backlog.
+        if self._spare is not None:
+            os.close(self._spare)
         try:
             descriptor.setblocking(False)
-            # The reactor takes a duplicate of its own.
             self._reactor.adoptStreamConnection(descriptor.fileno(), descriptor.family, _OneProtocol(build))
         finally:
             descriptor.close()
+            self._spare = _open_spare()
 
     async def connect(self, target: Address, timeout_seconds: float) -> PreviewTransport:
         """Connect to one address."""

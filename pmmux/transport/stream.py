@@ -40,7 +40,11 @@ class Stream:
     See the module. C{protocol} is told what Twisted's own transports tell theirs, in the same order.
 
     The loss of the connection is told in a later turn of the reactor than the call that caused it.
+
+    @cvar seal: for whoever takes the socket over: there is no TLS on it.
     """
+
+    seal: None = None
 
     __slots__ = (
         "_buffer",

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 LAN = "192.168.77"
@@ -22,15 +23,18 @@ OTHER = f"{LAN}.3"
 WAN = "11.22.33"
 OUTER = f"{WAN}.1"
 OUTSIDE = f"{WAN}.2"
-ULA = "fd77::"
+LAN_IPV6 = "2a00:2::"
 OUTSIDE_IPV6 = "2a00:1::2"
+USUAL_PERMISSIONS = (f"allow 1024-65535 {LAN}.0/24 0-65535", "deny 0-65535 0.0.0.0/0 0-65535")
 SSDP_UUID = "7b1c0e0a-1111-2222-3333-0123456789ab"
 
 PLACES = ("client", "other", "router", "outside")
 TOOLS = {"ip": "iproute2", "nft": "nftables", "miniupnpd": "miniupnpd-nftables"}
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _numbers = itertools.count(1)
-_READY_SECONDS = 5.0
+# For what comes within a second or two, on a machine that has far too much to do.
+PATIENCE_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 _ENDS_WITHIN_SECONDS = 1.5
 
 RULES = """
@@ -80,12 +84,14 @@ def find_missing() -> str:
 
 class Lab:
     """
-    One network of its own.
+    One network of its own: nothing is shared with another, nor with another process's.
 
     @param options: lines of miniupnpd's configuration, added to the usual ones or replacing them.
+    @param permissions: who may map what, in its own words.
     """
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, permissions: Sequence[str] = USUAL_PERMISSIONS, **options: str) -> None:
+        self._permissions = permissions
         self.directory = Path(tempfile.mkdtemp(prefix="pmmux-nat-"))
         self._prefix = f"pm{os.getpid()}-{next(_numbers)}"
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -126,8 +132,8 @@ class Lab:
             **options,  # type: ignore[call-overload]
         )
 
-    def up(self) -> None:
-        """Make the network and start the daemon."""
+    def up(self, daemon: bool = True) -> None:
+        """Make the network, and start the daemon unless something else is to be the gateway."""
         names = {place: self.name(place) for place in PLACES}
         self._batch("", *(f"netns add {name}" for name in names.values()))
         for place in PLACES:
@@ -150,7 +156,7 @@ class Lab:
             "link set v2 master br0 up",
             "link set v3 master br0 up",
             f"addr add {ROUTER}/24 dev br0",
-            f"addr add {ULA}1/64 dev br0 nodad",
+            f"addr add {LAN_IPV6}1/64 dev br0 nodad",
             "link set br0 up",
             f"addr add {OUTER}/24 dev wan0",
             "addr add 2a00:1::1/64 dev wan0 nodad",
@@ -162,10 +168,10 @@ class Lab:
                 place,
                 "link set lo up",
                 f"addr add {LAN}.{number}/24 dev eth0",
-                f"addr add {ULA}{number}/64 dev eth0 nodad",
+                f"addr add {LAN_IPV6}{number}/64 dev eth0 nodad",
                 "link set eth0 up",
                 f"route add default via {ROUTER}",
-                f"route add default via {ULA}1",
+                f"route add default via {LAN_IPV6}1",
             )
         self._batch(
             "outside",
@@ -173,10 +179,11 @@ class Lab:
             f"addr add {OUTSIDE}/24 dev eth0",
             f"addr add {OUTSIDE_IPV6}/64 dev eth0 nodad",
             "link set eth0 up",
-            f"route add {ULA}/64 via 2a00:1::1",
+            f"route add {LAN_IPV6}/64 via 2a00:1::1",
         )
         self.load_rules()
-        self.start_daemon()
+        if daemon:
+            self.start_daemon()
 
     def down(self) -> None:
         """Undo all of it."""
@@ -198,7 +205,7 @@ class Lab:
         """Start miniupnpd and wait until it listens."""
         configuration = self.directory / "miniupnpd.conf"
         lines = [f"{key}={value}" for key, value in self.options.items()]
-        lines += [f"allow 1024-65535 {LAN}.0/24 0-65535", "deny 0-65535 0.0.0.0/0 0-65535"]
+        lines += self._permissions
         configuration.write_text("\n".join(lines) + "\n")
         process_file = self.directory / "miniupnpd.pid"
         process_file.unlink(missing_ok=True)
@@ -210,11 +217,11 @@ class Lab:
             )  # fmt: skip
         upnp = self.options["enable_upnp"] == "yes"
         table, port = ("tcp", int(self.options["http_port"])) if upnp else ("udp", 5351)
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             if f":{port:04X} " in self.run("router", "cat", f"/proc/net/{table}", f"/proc/net/{table}6"):
                 return
-            time.sleep(0.02)
+            time.sleep(_LOOK_SECONDS)
         raise AssertionError("miniupnpd does not listen: " + (self.directory / "miniupnpd.log").read_text())
 
     def stop_daemon(self, number: int = signal.SIGTERM) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.nat_lab.lab import Lab
-from tests.support.waiting import USUAL_SECONDS
+from tests.nat_lab.lab import PATIENCE_SECONDS, Lab
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +41,7 @@ class NATProcess:
         self._reader.start()
 
     def wait(
-        self, found: Callable[[dict[str, Any]], bool], seconds: float = USUAL_SECONDS, since: int = 0
+        self, found: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_SECONDS, since: int = 0
     ) -> dict[str, Any]:
         """Wait until it says something, counting from its line C{since} on."""
         deadline = time.monotonic() + seconds
@@ -58,7 +57,7 @@ class NATProcess:
                 self._news.wait(remaining)
 
     def wait_for_port(
-        self, seconds: float = USUAL_SECONDS, since: int = 0, name: str = "front", **fields: Any
+        self, seconds: float = PATIENCE_SECONDS, since: int = 0, name: str = "front", **fields: Any
     ) -> dict[str, Any]:
         """Wait for a report in which the port C{name} has C{fields}."""
 
@@ -72,7 +71,7 @@ class NATProcess:
         return find(line) or {}
 
     def wait_for_reasons(
-        self, *reasons: str, name: str = "front", seconds: float = USUAL_SECONDS
+        self, *reasons: str, name: str = "front", seconds: float = PATIENCE_SECONDS
     ) -> dict[str, Any]:
         """Wait for a report in which the port C{name} has failed, and C{reasons} are the last ones said."""
 
@@ -113,8 +112,8 @@ class NATProcess:
         self._end()
 
     def _end(self) -> None:
-        self.process.wait(timeout=10)
-        self._reader.join(timeout=10)
+        self.process.wait(timeout=PATIENCE_SECONDS)
+        self._reader.join(timeout=PATIENCE_SECONDS)
         for stream in (self.process.stdin, self.process.stdout, self._log):
             if stream is not None and not stream.closed:
                 stream.close()

@@ -8,12 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.nat_lab.lab import Lab
+from tests.nat_lab.lab import PATIENCE_SECONDS, Lab
 from tests.support.process import clean_environment, twistd
-from tests.support.waiting import USUAL_SECONDS, wait_for
+from tests.support.waiting import wait_for
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 30.0
 _ACCEPTS_ON = " accepts on "
 _COMMON = """
 [pmmux]
@@ -30,6 +28,7 @@ class PmmuxInLab:
     for their state.
 
     @ivar ports: of each listener, by its name, the port it accepts on.
+    @ivar may_trouble: whether errors in its log are meant to be.
 
     @param more: lines of C{[pmmux]}.
     """
@@ -44,8 +43,9 @@ class PmmuxInLab:
     ) -> None:
         self.ports: dict[str, int] = {}
         self._state_directory = lab.directory / "state"
-        path = lab.directory / f"{name}.ini"
-        path.write_text(_COMMON.format(more=more) + config)
+        self.may_trouble = False
+        self._path = path = lab.directory / f"{name}.ini"
+        self.write(config, more)
         self._log_path = lab.directory / f"{name}-{len(list(lab.directory.glob('*.log')))}.log"
         with self._log_path.open("wb") as log:
             self.process = lab.popen(
@@ -58,6 +58,10 @@ class PmmuxInLab:
                 env=clean_environment(STATE_DIRECTORY=str(self._state_directory), **(environment or {})),
                 start_new_session=True,
             )
+
+    def write(self, config: str, more: str = "") -> None:
+        """Write its configuration file, for the start or for a reload."""
+        self._path.write_text(_COMMON.format(more=more) + config)
 
     @property
     def port(self) -> int:
@@ -77,7 +81,7 @@ class PmmuxInLab:
                     self.ports[head.removeprefix("listener ")] = int(places.rpartition(":")[2])
             return len(self.ports) == listeners
 
-        wait_for(find, "pmmux accepting", _START_SECONDS)
+        wait_for(find, "pmmux accepting", PATIENCE_SECONDS)
 
     def output(self) -> str:
         """Everything it wrote."""
@@ -103,7 +107,7 @@ class PmmuxInLab:
                 return message
         return ""
 
-    def wait_until_says(self, *words: str, seconds: float = USUAL_SECONDS) -> str:
+    def wait_until_says(self, *words: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait for a line about port mapping that holds each of C{words}."""
         try:
             return wait_for(lambda: self.says(*words), f"said {words}", seconds)
@@ -121,7 +125,7 @@ class PmmuxInLab:
 
     def wait(self) -> int:
         """Wait for its end. @return: its exit status."""
-        return self.process.wait(timeout=_STOP_SECONDS)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
 
 def _read_event(line: str) -> dict[str, Any]:

@@ -3,24 +3,92 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.support.case import SOCKET_SECONDS, PmmuxCase
+from tests.support.waiting import wait_for
 
 LARGEST_OCTETS = 65536
 LARGEST_IPV4_PAYLOAD_OCTETS = 65507
 BUFFER_OCTETS = 4 << 20
+# Not in Python's socket module.
+SO_RCVBUFFORCE = 33
+FIRST_PORT = 10000
+PORT_TRIES, SERVER_TRIES = 100, 5
+READY, ENDED = "ready", "ended"
+LISTENING = "0A"
 
 
-def free_datagram_port(host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_datagram_port() -> int:
+    """
+    A port of all addresses that is free over UDP and TCP, and not one of those that the system gives out
+    by itself, so that nobody gets it in the meantime but by asking for it.
+    """
+    lowest_given_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(PORT_TRIES):
+        port = random.SystemRandom().randrange(FIRST_PORT, lowest_given_out)
+        if all(_can_bind(kind, port) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)):
+            return port
+    raise AssertionError(f"no free port below {lowest_given_out}")
+
+
+def _can_bind(kind: int, port: int) -> bool:
+    with socket.socket(socket.AF_INET6, kind) as probe, contextlib.suppress(OSError):
+        probe.bind(("::", port))
+        return True
+    return False
+
+
+def is_bound(port: int) -> bool:
+    """Whether somebody receives datagrams on C{port}."""
+    return bool(_places("udp", port))
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on C{port}; asked without making one."""
+    return any(place[3] == LISTENING for place in _places("tcp", port))
+
+
+def _places(transport: str, port: int) -> list[list[str]]:
+    tables = [Path(f"/proc/thread-self/net/{transport}{six}").read_text() for six in ("", "6")]
+    lines = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return [line for line in lines if line[1].endswith(f":{port:04X}")]
+
+
+def start_server(
+    case: PmmuxCase,
+    command: Callable[[int], Sequence[str]],
+    is_ready: Callable[[int], bool] = is_bound,
+    **more: Any,
+) -> tuple[int, subprocess.Popen[Any]]:
+    """
+    Start a server that is given its port, again on another one where it ends by itself.
+
+    @param command: what to run, from the port.
+    @param is_ready: whether it serves on the port by now.
+    @return: its port, and the process; it is ready.
+    """
+    for _ in range(SERVER_TRIES):
+        port = free_datagram_port()
+        process = case.spawn(command(port), **more)
+        name = Path(command(port)[0]).name
+        if wait_for(lambda port=port, process=process: _state(is_ready, port, process), name, 30.0) == READY:
+            return port, process
+    written = (case.directory / f"{name}.output").read_text(errors="replace")
+    raise AssertionError(f"{name} ended with status {process.returncode}: {written[-2000:]}")
+
+
+def _state(is_ready: Callable[[int], bool], port: int, process: subprocess.Popen[Any]) -> str:
+    if process.poll() is not None:
+        return ENDED
+    # Whoever is ready there is not it where it has ended meanwhile.
+    return READY if is_ready(port) and process.poll() is None else ""
 
 
 class DatagramServer:
@@ -45,6 +113,8 @@ class DatagramServer:
         self._keep = keep
         self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_OCTETS)
+        with contextlib.suppress(PermissionError):
+            self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_OCTETS)
         self._sock.bind((host, port))
         self.port: int = self._sock.getsockname()[1]
         self._running = True

@@ -1,8 +1,9 @@
-"""Network namespaces, each linked with the test's own by a pair of interfaces."""
+"""Network namespaces: one of the test's own, and others that are each linked with it."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import os
 import subprocess
@@ -12,7 +13,10 @@ from typing import Any, TypeVar
 from tests.support.case import PmmuxCase, find_program
 
 Decorated = TypeVar("Decorated")
+CLONE_NEWNET = 0x40000000
 _NUMBERS = itertools.count(1)
+_INSIDE: set[PmmuxCase] = set()
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _works() -> bool:
@@ -39,9 +43,37 @@ def needs_namespaces(*programs: str) -> Callable[[Decorated], Decorated]:
     return mark
 
 
+def enter_own_namespace(case: PmmuxCase) -> None:
+    """
+    Until the test ends, give it a network of its own with nothing in it but loopback: everything that it
+    opens and starts from now on is there, in nobody's way.
+    """
+    if case in _INSIDE:
+        return
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    _check(_libc.unshare(CLONE_NEWNET))
+    _INSIDE.add(case)
+    case.addCleanup(_leave, case, before)
+    case.run_command(["ip", "link", "set", "lo", "up"])
+
+
+def _leave(case: PmmuxCase, before: int) -> None:
+    _INSIDE.discard(case)
+    try:
+        _check(_libc.setns(before, CLONE_NEWNET))
+    finally:
+        os.close(before)
+
+
+def _check(status: int) -> None:
+    if status:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 class Namespace:
     """
-    A namespace with one interface, whose other end is here.
+    A namespace with one interface, whose other end is in the test's own.
 
     @ivar ours: our address on the link.
     @ivar theirs: its address.
@@ -49,11 +81,10 @@ class Namespace:
 
     def __init__(self, case: PmmuxCase, number: int) -> None:
         """@param number: from 1 to 250, unique in the test; the link's network is 10.213.C{number}.0/24."""
+        enter_own_namespace(case)
         self._case = case
-        unique = next(_NUMBERS)
-        self.name = f"pmmux-{os.getpid()}-{unique}"
-        # The name of an interface has at most 15 characters.
-        self._link = link = f"pm{os.getpid() % 100000}v{unique}"
+        self.name = f"pmmux-{os.getpid()}-{next(_NUMBERS)}"
+        link = f"to{number}"
         self.ours, self.theirs = f"10.213.{number}.1", f"10.213.{number}.2"
         case.addCleanup(self._delete)
         self._here("ip", "netns", "add", self.name)
@@ -77,6 +108,6 @@ class Namespace:
         self._case.run_command(command)
 
     def _delete(self) -> None:
-        for command in (["ip", "link", "del", self._link], ["ip", "netns", "del", self.name]):
-            with contextlib.suppress(OSError):
-                subprocess.run(command, capture_output=True, check=False)
+        # The link goes with it.
+        with contextlib.suppress(OSError):
+            subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from pmmux.control.arguments import INTEGER, TEXT, Argument
 from pmmux.control.command import Command, jsonable
 from pmmux.control.feed import DEFAULT_CAPACITY
-from pmmux.control.tables import cell, clock_text, table
+from pmmux.control.tables import cell, clock_text, seconds_text, table
 
 Tell = Callable[[Any], None]
 
@@ -54,7 +54,8 @@ def _show_metrics(result: list[dict[str, Any]]) -> Iterator[str]:
             "name": each["name"],
             "labels": ",".join(f"{name}={value}" for name, value in each["labels"].items()),
             "value": _value_text(each["value"]),
-            "unit": each["unit"],
+            # A mean says its own.
+            "unit": "observed" if isinstance(each["value"], dict) else each["unit"],
         }
         for each in result
     ]
@@ -66,8 +67,8 @@ def _value_text(value: Any) -> str:
     if isinstance(value, dict):
         count = value["count"]
         mean = value["sum_seconds"] / count if count else 0.0
-        return f"{count} (mean {mean:.6f})"
-    return str(value)
+        return f"{count}, mean {seconds_text(mean)}" if count else "0"
+    return f"{value:.3f}" if isinstance(value, float) and value % 1 else f"{value:.0f}"
 
 
 commands = (

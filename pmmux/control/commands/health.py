@@ -7,9 +7,9 @@ from typing import Any
 
 from pmmux.control.arguments import TEXT, Argument
 from pmmux.control.command import Command, jsonable
+from pmmux.control.finding import find_member, find_monitor
 from pmmux.control.tables import seconds_text, table
 from pmmux.escape import printable
-from pmmux.interfaces import IHealthMonitor
 
 _COLUMNS = (
     ("backend", "BACKEND"),
@@ -23,14 +23,11 @@ _COLUMNS = (
 )
 
 
-def find_monitor(service: Any) -> Any:
-    """The L{IHealthMonitor}; C{None} where there is none."""
-    return getattr(service, "health", None) or service.registry.get(IHealthMonitor)
-
-
 async def _health(
     service: Any, arguments: Mapping[str, Any], tell: Callable[[Any], None]
 ) -> list[dict[str, Any]]:
+    if arguments["backend"] is not None:
+        find_member(service, arguments["backend"])
     monitor = find_monitor(service)
     reports = () if monitor is None else monitor.reports()
     return [jsonable(each) for each in reports if arguments["backend"] in (None, each.backend)]

@@ -19,12 +19,29 @@ from pmmux.control.arguments import TEXT, Argument
 from pmmux.control.command import Command, jsonable
 from pmmux.control.interfaces import ICommand
 from pmmux.control.protocol import CommandError
-from pmmux.control.tables import octets_text, seconds_text, show_plainly, table
+from pmmux.control.tables import cell, octets_text, seconds_text, show_plainly, table
 from pmmux.errors import PmmuxError
 from pmmux.logs import VERBOSITIES
+from pmmux.metrics.catalogue import (
+    CLIENT_EGRESS_BYTES,
+    CLIENT_INGRESS_BYTES,
+    ROUTER_CONNECTION_FAILED,
+    ROUTER_CONNECTION_ROUTED,
+    ROUTER_CONNECTION_TOTAL,
+    ROUTER_MESSAGE_TOTAL,
+)
 
 Tell = Callable[[Any], None]
 _STARTED_AT = time.time()
+LIST_LIMIT_CHARACTERS = 1000
+_TOTALS = (
+    ROUTER_CONNECTION_TOTAL,
+    ROUTER_CONNECTION_ROUTED,
+    ROUTER_CONNECTION_FAILED,
+    ROUTER_MESSAGE_TOTAL,
+    CLIENT_INGRESS_BYTES,
+    CLIENT_EGRESS_BYTES,
+)
 
 
 async def _version(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
@@ -40,7 +57,7 @@ async def _version(service: Any, arguments: Mapping[str, Any], tell: Tell) -> di
 
 async def _status(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     multiplexer = service.multiplexer
-    totals = _totals(service.reporter)
+    totals = {name: _total(service.reporter, name) for name in _TOTALS}
     live = list(multiplexer.courses.values())
     return {
         "version": __version__,
@@ -52,13 +69,13 @@ async def _status(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dic
         "backends": dict(Counter(member.status.value for member in service.router.members())),
         "connections_open": len(live),
         "sessions_open": sum(len(table.sessions) for table in multiplexer.session_tables()),
-        "connections_total": totals["router.connection.total"],
-        "connections_routed": totals["router.connection.routed"],
-        "connections_failed": totals["router.connection.failed"],
-        "datagrams_total": totals["router.message.total"],
+        "connections_total": totals[ROUTER_CONNECTION_TOTAL],
+        "connections_routed": totals[ROUTER_CONNECTION_ROUTED],
+        "connections_failed": totals[ROUTER_CONNECTION_FAILED],
+        "datagrams_total": totals[ROUTER_MESSAGE_TOTAL],
         # The counters have what has ended; what is open is added up when somebody asks.
-        "octets_from_clients": totals["client.ingress.bytes"] + _sum_of(live, "octets_from_client"),
-        "octets_to_clients": totals["client.egress.bytes"] + _sum_of(live, "octets_from_upstream"),
+        "octets_from_clients": totals[CLIENT_INGRESS_BYTES] + _sum_of(live, "octets_from_client"),
+        "octets_to_clients": totals[CLIENT_EGRESS_BYTES] + _sum_of(live, "octets_from_upstream"),
         "memory_octets": _resident_octets(),
         "descriptors_open": _descriptors(),
         "descriptors_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
@@ -66,12 +83,8 @@ async def _status(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dic
     }
 
 
-def _totals(reporter: Any) -> Counter[str]:
-    totals: Counter[str] = Counter()
-    for sample in reporter.collect():
-        if isinstance(sample.value, (int, float)):
-            totals[sample.metric.name] += int(sample.value)
-    return totals
+def _total(reporter: Any, name: str) -> int:
+    return sum(int(sample.value) for sample in reporter.series(name))
 
 
 def _sum_of(live: list[Any], attribute: str) -> int:
@@ -101,9 +114,9 @@ def _show_status(result: dict[str, Any]) -> Iterator[str]:
         "control": result["control"],
         "listeners": result["listeners"],
         "backends": backends,
-        "open now": f"{result['connections_open']} connections, {result['sessions_open']} UDP sessions",
-        "accepted": f"{result['connections_total']} connections, {result['datagrams_total']} datagrams",
-        "routed": f"{result['connections_routed']} connections, {result['connections_failed']} were not",
+        "open now": f"TCP connections {result['connections_open']}, UDP sessions {result['sessions_open']}",
+        "accepted": f"TCP connections {result['connections_total']}, datagrams {result['datagrams_total']}",
+        "routed": f"TCP connections {result['connections_routed']}, refused {result['connections_failed']}",
         "from clients": octets_text(result["octets_from_clients"]),
         "to clients": octets_text(result["octets_to_clients"]),
         "memory": octets_text(result["memory_octets"] or 0),
@@ -140,6 +153,27 @@ async def _log_level(service: Any, arguments: Mapping[str, Any], tell: Tell) -> 
     return {"level": observer.level, "before": before}
 
 
+def _show_log_level(result: dict[str, Any]) -> Iterator[str]:
+    before = "" if result["before"] == result["level"] else f", was {result['before']}"
+    yield f"{result['level']}{before}"
+
+
+def _show_reload(result: Any) -> Iterator[str]:
+    lines = list(_changes(result) if isinstance(result, dict) else show_plainly(result))
+    yield from lines or ["nothing has changed"]
+
+
+def _changes(result: dict[str, Any]) -> Iterator[str]:
+    for kind, change in result.items():
+        name = cell(kind.replace("_", " "))
+        if isinstance(change, dict):
+            for what, names in change.items():
+                if names:
+                    yield f"{name} {cell(what)}: {cell(names, LIST_LIMIT_CHARACTERS)}"
+        elif change:
+            yield f"{name}: {cell(change, LIST_LIMIT_CHARACTERS)}"
+
+
 async def _reload(service: Any, arguments: Mapping[str, Any], tell: Tell) -> Any:
     reload = getattr(service, "reload", None)
     if reload is None:
@@ -168,7 +202,14 @@ commands = (
                 choices=tuple(VERBOSITIES),
             ),
         ),
+        show=_show_log_level,
         is_changing=True,
     ),
-    Command("reload", "Read the configuration again and change to it.", _reload, is_changing=True),
+    Command(
+        "reload",
+        "Read the configuration again and change to it.",
+        _reload,
+        show=_show_reload,
+        is_changing=True,
+    ),
 )

@@ -19,12 +19,17 @@ from pmmux.control.tables import cell, clock_text, octets_text, seconds_text, ta
 Tell = Callable[[Any], None]
 
 FILTERS = (
-    Argument("outcome", TEXT, "only those that ended so; refused: those without a backend"),
+    Argument(
+        "outcome",
+        TEXT,
+        "only those that ended so: closed, no-backend, …; refused: all without a backend",
+    ),
     Argument("backend", TEXT, "only those of this backend"),
     Argument("client", TEXT, "only those from this address or network"),
     Argument("listener", TEXT, "only those of this listener"),
 )
 _LIMIT = 10_000
+_NAME_WIDTH = len("negotiator")
 _COLUMNS = (
     ("id", "ID"),
     ("ended", "ENDED"),
@@ -54,8 +59,16 @@ async def _show_one(service: Any, arguments: Mapping[str, Any], tell: Tell) -> d
     identifier = arguments["id"]
     for record in chain(live_routes(service), service.ring.newest_first()):
         if record[0].connection_id == identifier:
-            return describe_route(record)
+            return _with_conditions(service, describe_route(record))
     raise CommandError(protocol.NOT_FOUND, f"no connection {identifier} is open or among the last ones")
+
+
+def _with_conditions(service: Any, route: dict[str, Any]) -> dict[str, Any]:
+    """Beside each verdict what it was about, as far as the backend is still there."""
+    for each in route["route"]["candidates"]:
+        member = service.router.member(each["backend"])
+        each["condition"] = "" if member is None else member.condition.describe()
+    return route
 
 
 async def _follow(service: Any, arguments: Mapping[str, Any], tell: Tell) -> None:
@@ -93,7 +106,7 @@ def _show_followed(route: dict[str, Any]) -> Iterator[str]:
         yield f"({route['dropped']} routes were dropped: too slow)"
         return
     row = _row(route)
-    keys = ("ended", "client", "listener", "protocol", "name", "backend", "outcome", "detail")
+    keys = ("id", "ended", "client", "listener", "protocol", "name", "backend", "outcome", "detail")
     yield " ".join(cell(row[key]) for key in keys)
 
 
@@ -101,24 +114,46 @@ def show_route(route: dict[str, Any]) -> Iterator[str]:
     """One route in all its steps."""
     how = route["route"]
     yield f"connection {route['id']}: {cell(route['client'])} on {cell(route['listener'])}"
-    detail = f" ({cell(route['detail'], 256)})" if route["detail"] else ""
-    yield f"  outcome   {cell(route['outcome'])}{detail}"
-    yield f"  backend   {cell(route['backend'])} at {cell(route['upstream'])}"
-    yield f"  protocol  {cell(route['protocol'])}, SNI {cell(route['sni'])}, host {cell(route['host'])}"
-    yield f"  octets    {route['octets_from_client']} in, {route['octets_from_upstream']} out"
-    yield f"  strategy  {cell(how['strategy'])}, chosen in {seconds_text(how['selection_seconds'])}"
-    for each in how["negotiators"]:
-        yield f"  negotiator {cell(each['name'])}: {cell(each['did'], 256)}"
+    for name, text in _facts(route, how):
+        yield f"  {name.ljust(_NAME_WIDTH)}  {text}"
+    width = max((len(cell(each["backend"])) for each in how["candidates"]), default=0)
     for each in how["candidates"]:
-        why = f" ({cell(each['reason'], 256)})" if each["reason"] else ""
-        after = f"after {each['octets_seen']} octets"
-        yield f"  candidate {cell(each['backend'])}: {each['verdict']}{why} {after}"
+        verdict = each["verdict"] + (f" ({cell(each['reason'], 256)})" if each["reason"] else "")
+        seen = f"after {_octets_text(each['octets_seen'])}"
+        wanted = f", of {each['octets_needed']} wanted" if each["octets_needed"] else ""
+        condition = each.get("condition", "")
+        rule = f": {cell(condition, 256)}" if condition else ""
+        name = cell(each["backend"]).ljust(width)
+        yield f"  {'candidate'.ljust(_NAME_WIDTH)}  {name}  {verdict} {seen}{wanted}{rule}"
     for each in how["attempts"]:
         what = cell(each["error"], 256) if each["error"] else "reached"
         took = f" in {seconds_text(each['seconds'])}" if each["seconds"] else ""
-        yield f"  attempt   {cell(each['backend'])} at {cell(each['target'])}: {what}{took}"
+        where = f"{cell(each['backend'])} at {cell(each['target'])}"
+        yield f"  {'attempt'.ljust(_NAME_WIDTH)}  {where}: {what}{took}"
+
+
+def _facts(route: dict[str, Any], how: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    detail = f": {cell(route['detail'], 256)}" if route["detail"] else ""
+    yield "outcome", f"{cell(route['outcome'])}{detail}"
+    if route["backend"]:
+        at = f" at {cell(route['upstream'])}" if route["upstream"] else ""
+        yield "backend", f"{cell(route['backend'])}{at}"
+    found = {"": route["protocol"], "SNI ": route["sni"], "host ": route["host"]}
+    if any(found.values()):
+        yield "protocol", ", ".join(f"{name}{cell(value, 256)}" for name, value in found.items() if value)
+    yield "octets", f"{route['octets_from_client']} in, {route['octets_from_upstream']} out"
+    yield "time", seconds_text(route["duration_seconds"])
+    if how["strategy"]:
+        took = f", in {seconds_text(how['selection_seconds'])}" if how["selection_seconds"] else ""
+        yield "strategy", f"{cell(how['strategy'])}{took}"
+    for each in how["negotiators"]:
+        yield "negotiator", f"{cell(each['name'])}: {cell(each['did'], 256)}"
     if how["octets_needed"]:
-        yield f"  waiting   for {how['octets_needed']} octets in all"
+        yield "waiting", f"for {_octets_text(how['octets_needed'])} in all"
+
+
+def _octets_text(count: int) -> str:
+    return f"{count} octet" if count == 1 else f"{count} octets"
 
 
 commands = (

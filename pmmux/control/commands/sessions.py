@@ -13,13 +13,14 @@ from pmmux.control.commands.routes import FILTERS
 from pmmux.control.protocol import CommandError
 from pmmux.control.ring import describe_route
 from pmmux.control.routes import filter_of, live_datagram_sessions, live_routes, record_of
-from pmmux.control.tables import octets_text, seconds_text, table
+from pmmux.control.tables import cell, octets_text, seconds_text, table
 from pmmux.errors import OUTCOME_KILLED
 
 Tell = Callable[[Any], None]
 
 _FILTERS = tuple(argument for argument in FILTERS if argument.name != "outcome")
 _LIMIT = 10_000
+LIST_LIMIT_CHARACTERS = 1000
 _COLUMNS = (
     ("id", "ID"),
     ("transport", "OVER"),
@@ -80,6 +81,12 @@ async def _kill(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[
     return {"killed": killed, "not_found": missing}
 
 
+def _show_killed(result: dict[str, Any]) -> Iterator[str]:
+    yield f"ended: {cell(result['killed'], LIST_LIMIT_CHARACTERS)}"
+    if result["not_found"]:
+        yield f"not open: {cell(result['not_found'], LIST_LIMIT_CHARACTERS)}"
+
+
 def _read_identifiers(texts: list[str]) -> set[int]:
     try:
         return {int(text) for text in texts}
@@ -104,6 +111,7 @@ commands = (
             *_FILTERS,
             Argument("all", BOOLEAN, "every one", default=False),
         ),
+        show=_show_killed,
         is_changing=True,
     ),
 )

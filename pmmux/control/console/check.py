@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,8 @@ from pmmux.advice.advice import Advice
 from pmmux.advice.advising import advise
 from pmmux.config.faults import escape
 from pmmux.control import exits
-from pmmux.control.console.command import ConsoleCommand, add_json_argument, find_config
+from pmmux.control.console.command import ConsoleCommand, add_json_argument, load_config
 from pmmux.errors import ConfigurationError, Fault
-from pmmux.loading import load_settings
 from pmmux.model import Location
 
 # Nothing is wrong, but there is advice.
@@ -32,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and print."""
-    path = find_config(arguments.file or arguments.config)
     try:
-        settings, registry = load_settings([], os.environ, path)
+        settings, registry = load_config(arguments.file or arguments.config)
     except ConfigurationError as error:
         _print_faults(error.faults, arguments.json)
         return exits.REFUSED
@@ -48,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"    why: {escape(advice.why)}")
             print(f"    write instead: {escape(advice.instead)}")
         if not found:
-            print(f"{path or 'the configuration'} is right")
+            print(f"{settings.source or 'the configuration'} is right")
     return ADVICE_ONLY if found else exits.OK
 
 

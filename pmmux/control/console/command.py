@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 
 from attrs import frozen
@@ -11,7 +12,10 @@ from zope.interface import implementer
 
 from pmmux.config.settings import Settings
 from pmmux.control.interfaces import IConsoleCommand
+from pmmux.errors import ConfigurationError, Fault
+from pmmux.escape import one_line
 from pmmux.loading import load_settings
+from pmmux.model import Location
 from pmmux.registry import Registry
 
 DEFAULT_FILES = ("pmmux.ini", "pmmux.toml")
@@ -43,6 +47,12 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON, one object a line")
 
 
+def complain(what: object, command: str = "") -> None:
+    """Tell on standard error C{what} is wrong, every line of it made safe."""
+    lines = "\n".join(map(one_line, str(what).split("\n")))
+    print(f"pmmuxctl{command and ' '}{command}: {lines}", file=sys.stderr)
+
+
 def find_config(path: str | None) -> str | None:
     """C{path}, or where that is C{None} the file that C{twistd pmmux} would take."""
     return path or next((name for name in DEFAULT_FILES if os.path.exists(name)), None)
@@ -54,4 +64,14 @@ def load_config(path: str | None) -> tuple[Settings, Registry]:
 
     @raises pmmux.errors.ConfigurationError: with every fault.
     """
-    return load_settings([], os.environ, find_config(path))
+    found = find_config(path)
+    try:
+        return load_settings([], os.environ, found)
+    except ConfigurationError as error:
+        if found is not None:
+            raise
+        names = " or ".join(DEFAULT_FILES)
+        fault = Fault(
+            Location("command line"), f"no --config is given, and there is no {names} in this folder"
+        )
+        raise ConfigurationError((fault, *error.faults)) from None

@@ -84,7 +84,8 @@ def _choices(action: argparse.Action) -> tuple[str, ...]:
 def bash(places: Sequence[Place]) -> Iterator[str]:
     """A completion function; also what zsh runs, by its C{bashcompinit}."""
     yield f"_{PROGRAM}() {{"
-    yield '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" path="" each'
+    yield '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"'
+    yield '    local path="" each options others files'
     yield '    for each in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do'
     yield '        case "$path $each" in'
     for place in places:
@@ -109,10 +110,15 @@ def bash(places: Sequence[Place]) -> Iterator[str]:
     yield '    case "$path" in'
     for place in places:
         path = f" {' '.join(place.path)}" if place.path else ""
-        files = ' $(compgen -f -- "$word")' if place.takes_file else ""
-        words = " ".join(word.text for word in place.words)
-        yield f'        "{path}") COMPREPLY=($(compgen -W \'{words}\' -- "$word"){files}) ;;'
+        files = " files=1" if place.takes_file else ""
+        options = " ".join(word.text for word in place.words if word.text.startswith("-"))
+        # Options only where they are asked for, or where there is nothing else.
+        words = " ".join(word.text for word in place.words if not word.text.startswith("-"))
+        others = words if words or files else options
+        yield f"        \"{path}\") options='{options}' others='{others}'{files} ;;"
     yield "    esac"
+    yield '    if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "$options" -- "$word"))'
+    yield '    else COMPREPLY=($(compgen -W "$others" -- "$word") ${files:+$(compgen -f -- "$word")}); fi'
     yield "}"
     yield f"complete -o filenames -F _{PROGRAM} {PROGRAM}"
 

@@ -12,7 +12,13 @@ from pmmux.config.values import address as read_address
 from pmmux.config.values import port as read_port
 from pmmux.control import exits
 from pmmux.control.commands import routes
-from pmmux.control.console.command import ConsoleCommand, add_config_argument, add_json_argument, load_config
+from pmmux.control.console.command import (
+    ConsoleCommand,
+    add_config_argument,
+    add_json_argument,
+    complain,
+    load_config,
+)
 from pmmux.control.console.online import add_connection_arguments, ask
 from pmmux.control.tables import cell, table
 from pmmux.explain.capture import EXTRA, CaptureError, read_capture
@@ -94,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Explain, and print."""
     fault = _fault(arguments)
     if fault:
-        print(f"pmmuxctl explain: {fault}", file=sys.stderr)
+        complain(fault, "explain")
         return exits.USAGE
     if arguments.id is not None:
         # What was recorded as it was decided: nothing is played again.
@@ -105,10 +111,13 @@ def run(arguments: argparse.Namespace) -> int:
         flows = _flows(arguments, settings, stage)
         explanations = explain(stage, flows, arguments.listener)
     except CaptureError as error:
-        print(f"pmmuxctl explain: {error}", file=sys.stderr)
+        complain(error, "explain")
         return exits.MISSING if error.is_missing_extra else exits.USAGE
-    except (UnknownListenerError, ValueError, OSError) as error:
-        print(f"pmmuxctl explain: {error}", file=sys.stderr)
+    except (UnknownListenerError, ValueError) as error:
+        complain(error, "explain")
+        return exits.USAGE
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}", "explain")
         return exits.USAGE
     if arguments.json:
         for explanation in explanations:

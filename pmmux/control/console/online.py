@@ -22,7 +22,7 @@ import pmmux.control.commands
 from pmmux.control import exits
 from pmmux.control.arguments import BOOLEAN, INTEGER, LIST, MAPPING, Argument
 from pmmux.control.client import ANSWER_SECONDS, TOKEN_VARIABLE, ControlClient, UnreachableError, find_place
-from pmmux.control.console.command import ConsoleCommand, add_json_argument
+from pmmux.control.console.command import ConsoleCommand, add_json_argument, complain
 from pmmux.control.interfaces import IConsoleCommand
 from pmmux.control.protocol import BAD_ARGUMENTS, CommandError
 from pmmux.control.tables import show_plainly
@@ -94,7 +94,12 @@ class OnlineCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """See L{IConsoleCommand}."""
-        return ask(arguments.command, _given(arguments.command, arguments), arguments)
+        try:
+            given = _given(arguments.command, arguments)
+        except ValueError as error:
+            complain(error)
+            return exits.USAGE
+        return ask(arguments.command, given, arguments)
 
 
 def ask(command: Any, given: Mapping[str, Any], arguments: argparse.Namespace) -> int:
@@ -112,10 +117,10 @@ def ask(command: Any, given: Mapping[str, Any], arguments: argparse.Namespace) -
                 seconds = ANSWER_SECONDS + (given.get("seconds") or 0)
                 _print(command, client.call(command.name, seconds, **given), arguments.json)
     except CommandError as error:
-        print(f"pmmuxctl: {error}", file=sys.stderr)
+        complain(error)
         return exits.USAGE if error.code == BAD_ARGUMENTS and not error.details else exits.REFUSED
     except UnreachableError as error:
-        print(f"pmmuxctl: {error}", file=sys.stderr)
+        complain(error)
         return exits.UNREACHABLE
     return exits.OK
 
@@ -147,7 +152,7 @@ def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
     if argument.kind == INTEGER:
         more["type"] = int
     if argument.is_positional:
-        more["metavar"] = "NAME=VALUE" if argument.kind == MAPPING else argument.name.upper()
+        more["metavar"] = "OPTION=VALUE" if argument.kind == MAPPING else argument.name.upper()
         if argument.kind in (LIST, MAPPING):
             more["nargs"] = "*"
         elif not argument.is_required:
@@ -172,7 +177,16 @@ def _given(command: Any, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _mapping(words: Iterable[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (word.partition("=") for word in words)}
+    """@raises ValueError: a word has no equals sign, or a name comes twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{word!r} is not of the form NAME=VALUE")
+        if name in found:
+            raise ValueError(f"{name!r} is given twice")
+        found[name] = value
+    return found
 
 
 def group(found: Iterable[Any]) -> Iterator[OnlineCommand]:
@@ -184,7 +198,9 @@ def group(found: Iterable[Any]) -> Iterator[OnlineCommand]:
     for name, parts in sorted(groups.items()):
         if name not in _NOT_HERE:
             own = parts.pop("", None) or parts.get(DEFAULT_WORD)
-            yield OnlineCommand(name, own, parts)
+            # "listeners list" is typed as easily as "backends list".
+            alone = {DEFAULT_WORD: own} if own is not None and parts else {}
+            yield OnlineCommand(name, own, {**alone, **parts})
 
 
 def _built_in() -> Iterator[Any]:
@@ -207,17 +223,23 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
     parser.add_argument("name", metavar="COMMAND", help="as in pmmuxctl commands: backends.add")
     parser.add_argument(
-        "words", metavar="NAME=VALUE", nargs="*", help="its arguments; what reads as JSON is taken as such"
+        "words",
+        metavar="ARGUMENT=VALUE",
+        nargs="*",
+        help="its arguments; what reads as JSON is taken as such",
     )
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    given = {name: _value(value) for name, value in _mapping(arguments.words).items()}
     try:
+        given = {name: _value(value) for name, value in _mapping(arguments.words).items()}
         with connect(arguments) as client:
             known = {each["name"]: each for each in client.call("commands")}
+    except ValueError as error:
+        complain(error)
+        return exits.USAGE
     except UnreachableError as error:
-        print(f"pmmuxctl: {error}", file=sys.stderr)
+        complain(error)
         return exits.UNREACHABLE
     command = _Named(arguments.name, known.get(arguments.name, {}).get("is_stream", False))
     return ask(command, given, arguments)

@@ -7,7 +7,7 @@ import sys
 
 from pmmux.control import exits
 from pmmux.control.client import UnreachableError
-from pmmux.control.console.command import ConsoleCommand
+from pmmux.control.console.command import ConsoleCommand, complain
 from pmmux.control.console.online import add_connection_arguments, connect
 
 EXTRA = "top"
@@ -19,16 +19,16 @@ def run(arguments: argparse.Namespace) -> int:
         from pmmux.control.top.screen import Screen
     except ImportError as error:
         missing = f"{error.name} is not installed: pip install 'pmmux[{EXTRA}]'"
-        print(f"pmmuxctl top: {missing}", file=sys.stderr)
+        complain(missing, "top")
         return exits.MISSING
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("pmmuxctl top: needs a terminal", file=sys.stderr)
+        complain("needs a terminal", "top")
         return exits.USAGE
     try:
         # Tried before the screen is taken, so that what is wrong is said where it can be read.
         connect(arguments).close()
     except UnreachableError as error:
-        print(f"pmmuxctl: {error}", file=sys.stderr)
+        complain(error)
         return exits.UNREACHABLE
     Screen(lambda: connect(arguments)).run()
     return exits.OK

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 
-from pmmux.control.tables import Column, cell, clock_text, octets_text, seconds_text
+from pmmux.control.tables import Column, cell, clock_text, octets_text, seconds_text, table
 
 HISTORY = 60
+CELL_LIMIT_CHARACTERS = 40
 _BARS = " ▁▂▃▄▅▆▇█"
 
 BACKEND_COLUMNS: tuple[Column, ...] = (
@@ -20,9 +21,10 @@ BACKEND_COLUMNS: tuple[Column, ...] = (
     ("rate", "NEW/S"),
     ("routed", "ROUTED"),
     ("connect", "CONNECT"),
+    ("answer", "ANSWER"),
     ("check", "CHECK"),
-    ("target", "TARGET"),
     ("error", "ERROR"),
+    ("target", "TARGET"),
 )
 ROUTE_COLUMNS: tuple[Column, ...] = (
     ("ended", "ENDED"),
@@ -72,6 +74,7 @@ class Overview:
     octets_out_per_second: float = 0.0
     _history: deque[float] = field(factory=lambda: deque(maxlen=HISTORY))
     _rates: dict[str, float] = field(factory=dict)
+    _times: dict[tuple[str, str], float] = field(factory=dict)
     _taken_at: float | None = None
 
     def take(
@@ -101,23 +104,40 @@ class Overview:
                 for each in backends
                 if each["name"] in routed
             }
+            self._take_times(backends)
+        else:
+            self._times.clear()
         self.status, self.backends, self.routes, self._taken_at = status, backends, routes, seconds
+
+    def _take_times(self, backends: Sequence[Mapping[str, Any]]) -> None:
+        """How long connecting and answering took since the last time; what has none keeps its last."""
+        before = {each["name"]: each for each in self.backends}
+        for now in backends:
+            name = now["name"]
+            then = before.get(name, now)
+            for what in ("connects", "answers"):
+                count = now[what] - then[what]
+                if count > 0:
+                    took = now[f"{what}_sum_seconds"] - then[f"{what}_sum_seconds"]
+                    self._times[name, what] = max(0.0, took) / count
 
     def heading(self) -> str:
         """Who it is."""
         status = self.status
         up = seconds_text(status.get("uptime_seconds"))
-        return f"pmmux {cell(status.get('version'))}  process {cell(status.get('pid'))}  up {up}"
+        memory = octets_text(status.get("memory_octets") or 0)
+        return (
+            f"pmmux {cell(status.get('version'))}  process {cell(status.get('pid'))}  up {up}  "
+            f"memory {memory}  descriptors {cell(status.get('descriptors_open'))}"
+        )
 
     def totals(self) -> list[str]:
-        """How it does, in two lines."""
+        """How it does, in two lines that fit a narrow screen."""
         status = self.status
         came_in, went_out = map(octets_text, (self.octets_in_per_second, self.octets_out_per_second))
         return [
-            f"open {status.get('connections_open', 0)}  UDP {status.get('sessions_open', 0)}  "
-            f"new {self.connections_per_second:.1f}/s  refused {self.failures_per_second:.1f}/s  "
-            f"memory {octets_text(status.get('memory_octets') or 0)}  "
-            f"descriptors {cell(status.get('descriptors_open'))}",
+            f"open {status.get('connections_open', 0)}  UDP sessions {status.get('sessions_open', 0)}  "
+            f"new {self.connections_per_second:.1f}/s  refused {self.failures_per_second:.1f}/s",
             f"in {came_in}/s  out {went_out}/s  {self.sparkline()}",
         ]
 
@@ -135,13 +155,14 @@ class Overview:
             {
                 **each,
                 "rate": f"{self._rates.get(each['name'], 0.0):.1f}",
-                "connect": seconds_text(each["connect_seconds"]),
+                "connect": seconds_text(self._times.get((each["name"], "connects"), each["connect_seconds"])),
+                "answer": seconds_text(self._times.get((each["name"], "answers"), each["answer_seconds"])),
                 "check": seconds_text(each["check_seconds"]),
             }
             for each in self.backends
         ]
         styles = [_status_style(each["status"]) for each in self.backends]
-        return _lines(rows, BACKEND_COLUMNS, "name", styles)
+        return _lines(rows, BACKEND_COLUMNS, "name", styles, "there are no backends")
 
     def route_lines(self, refused_only: bool = False) -> list[Line]:
         """The titles, and a line for each of the last routes, the newest first."""
@@ -157,7 +178,8 @@ class Overview:
             }
             for each in shown
         ]
-        return _lines(rows, ROUTE_COLUMNS, "id", ["" if each["backend"] else "bad" for each in shown])
+        styles = ["" if each["backend"] else "bad" for each in shown]
+        return _lines(rows, ROUTE_COLUMNS, "id", styles, "no connection has ended yet")
 
 
 def _rate(before: Mapping[str, Any], now: Mapping[str, Any], name: str, seconds: float) -> float:
@@ -173,17 +195,12 @@ def _status_style(status: str) -> str:
 
 
 def _lines(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], identity: str, styles: Sequence[str]
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    identity: str,
+    styles: Sequence[str],
+    empty: str,
 ) -> list[Line]:
-    titles = [title for _, title in columns]
-    cells = [[cell(row.get(key), 40) for key, _ in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-    written: Iterator[str] = (
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in (titles, *cells)
-    )
-    head = Line(None, next(written), "title")
-    return [
-        head,
-        *(Line(row[identity], text, style) for row, text, style in zip(rows, written, styles, strict=True)),
-    ]
+    head, *written = table(rows, columns, empty, CELL_LIMIT_CHARACTERS)
+    lines = (Line(row[identity], text, style) for row, text, style in zip(rows, written, styles, strict=True))
+    return [Line(None, head, "title"), *lines]

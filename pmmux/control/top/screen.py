@@ -17,7 +17,10 @@ from pmmux.control.top.overview import Line, Overview
 REFRESH_SECONDS = 1.0
 ROUTES_SHOWN = 200
 CALL_SECONDS = 5.0
-KEYS = "Tab other list  Enter trace  d drain  x disable  e enable  r refused only  Space pause  q quit"
+# It fits a narrow screen; Space is another key for p.
+KEYS = "Tab list  Enter trace  d drain  x disable  e enable  r refused  p pause  q quit"
+# Of the heads, the foot and the gaps; the backends take at most half of what is left.
+_FRAME_ROWS = 7
 _PALETTE = [
     ("heading", "white,bold", "dark blue"),
     ("title", "bold", ""),
@@ -26,6 +29,7 @@ _PALETTE = [
     ("aside", "dark gray", ""),
     ("focus", "black", "light gray"),
     ("message", "yellow", ""),
+    ("keys", "dark cyan", ""),
 ]
 _STEERING = {"d": "drain", "x": "disable", "e": "enable"}
 
@@ -53,17 +57,23 @@ class _Table:
         self.walker = urwid.SimpleFocusListWalker([])
         self.widget = urwid.Frame(urwid.ListBox(self.walker), urwid.AttrMap(self.titles, "title"))
 
-    def show(self, lines: Sequence[Line]) -> None:
-        chosen = self.chosen()
+    def show(self, lines: Sequence[Line], follows_first: bool = False) -> None:
+        """@param follows_first: whether the first is chosen, whichever it is now."""
+        chosen = None if follows_first else self.chosen()
         self.titles.set_text(lines[0].text)
         self.walker[:] = [_Row(line) for line in lines[1:]]
         if self.walker:
-            places = (place for place, row in enumerate(self.walker) if row.identity == chosen)
+            places = (at for at, each in enumerate(self.walker) if each.identity == chosen)
             self.walker.set_focus(next(places, 0))
 
     def chosen(self) -> Any:
         row, _ = self.walker.get_focus()
         return None if row is None else row.identity
+
+    def place(self) -> int:
+        """How far down what is chosen stands."""
+        _, place = self.walker.get_focus()
+        return place or 0
 
 
 class Screen:
@@ -79,7 +89,7 @@ class Screen:
         self._asked: tuple[str, str] | None = None
         self._heading = urwid.Text("", wrap="clip")
         self._totals = urwid.Text("", wrap="clip")
-        self._message = urwid.Text(KEYS, wrap="clip")
+        self._message = urwid.Text("", wrap="clip")
         self._backends = _Table()
         self._routes = _Table()
         gap = urwid.SolidFill(" ")
@@ -87,7 +97,9 @@ class Screen:
             [("weight", 2, self._backends.widget), (1, gap), ("weight", 3, self._routes.widget)]
         )
         head = urwid.Pile([urwid.AttrMap(self._heading, "heading"), self._totals, urwid.Divider()])
-        self._main = urwid.Frame(self._tables, head, urwid.AttrMap(self._message, "message"))
+        keys = urwid.AttrMap(urwid.Text(KEYS, wrap="clip"), "keys")
+        foot = urwid.Pile([urwid.AttrMap(self._message, "message"), keys])
+        self._main = urwid.Frame(self._tables, head, foot)
         self._loop = urwid.MainLoop(self._main, _PALETTE, unhandled_input=self._take_key)
 
     def run(self) -> None:
@@ -120,16 +132,22 @@ class Screen:
 
     def _show(self) -> None:
         overview = self._overview
-        self._heading.set_text(overview.heading() + ("  (paused)" if self._is_paused else ""))
+        self._heading.set_text(("PAUSED  " if self._is_paused else "") + overview.heading())
         self._totals.set_text("\n".join(overview.totals()))
-        self._backends.show(overview.backend_lines())
-        self._routes.show(overview.route_lines(self._refused_only))
+        backends = overview.backend_lines()
+        self._backends.show(backends)
+        # The newest is on top, unless somebody has gone down to another.
+        has_gone_down = self._tables.focus_position != 0 and self._routes.place() > 0
+        self._routes.show(overview.route_lines(self._refused_only), follows_first=not has_gone_down)
+        _, rows = self._loop.screen.get_cols_rows()
+        height = max(2, min(len(backends), (rows - _FRAME_ROWS) // 2))
+        self._tables.contents[0] = (self._backends.widget, self._tables.options("given", height))
 
     def _ask(self, what: Callable[[ControlClient], None]) -> bool:
         try:
             if self._client is None:
                 self._client = self._connect()
-                self._message.set_text(KEYS)
+                self._message.set_text("")
             what(self._client)
         except UnreachableError as error:
             self._disconnect()
@@ -150,16 +168,19 @@ class Screen:
     def _take_key(self, key: Any) -> None:
         if self._asked is not None:
             self._answer(key)
-        elif self._loop.widget is not self._main:
+            return
+        if self._loop.widget is not self._main:
             self._loop.widget = self._main
-        elif key in ("q", "Q", "ctrl c"):
+            return
+        self._message.set_text("")
+        if key in ("q", "Q", "ctrl c"):
             raise urwid.ExitMainLoop
         elif key == "tab":
             self._tables.focus_position = 2 if self._tables.focus_position == 0 else 0
         elif key == "r":
             self._refused_only = not self._refused_only
             self._show()
-        elif key == " ":
+        elif key in ("p", " "):
             self._is_paused = not self._is_paused
             self._show()
         elif key == "enter":
@@ -176,7 +197,7 @@ class Screen:
     def _answer(self, key: Any) -> None:
         assert self._asked is not None
         (what, name), self._asked = self._asked, None
-        self._message.set_text(KEYS)
+        self._message.set_text("")
         if key in ("y", "Y") and self._ask(lambda client: self._steer(client, what, name)):
             self._refresh()
 
@@ -186,14 +207,15 @@ class Screen:
 
     def _open_trace(self) -> None:
         identity = self._routes.chosen()
-        if self._tables.focus_position == 0 or identity is None:
-            return
-        # It may have left the ring meanwhile; here it is still known.
+        # It may leave the ring any time; here it is still known, if in fewer words.
         route = next((each for each in self._overview.routes if each["id"] == identity), None)
-        if route is None:
+        if self._tables.focus_position == 0 or route is None:
             return
-        text = urwid.Text("\n".join(show_route(dict(route))))
-        box = urwid.LineBox(urwid.Filler(text, "top"), f"connection {identity} (any key closes)")
+        told = [route]
+        self._ask(lambda client: told.append(client.call("trace.show", CALL_SECONDS, id=identity)))
+        texts = [urwid.Text(line) for line in show_route(dict(told[-1]))]
+        lines = urwid.ListBox(urwid.SimpleListWalker(texts))
+        box = urwid.LineBox(lines, f"connection {identity} (up and down scroll, any other key closes)")
         self._loop.widget = urwid.Overlay(
-            box, self._main, "center", ("relative", 80), "middle", ("relative", 70)
+            box, self._main, "center", ("relative", 90), "middle", ("relative", 80)
         )
