@@ -316,20 +316,7 @@ class Course:
         if services.monitor.is_observing:
             services.monitor.connected(member)
         self._take_up(member)
-        properties = connection.properties
-        session = Session(
-            services,
-            connection.identifier,
-            connection.listener,
-            connection.client,
-            connection.opened_at,
-            member,
-            connection.upstream,
-            self.detected,
-            properties.get("tls.sni", ""),
-            properties.get("http.host", ""),
-            connection.trace,
-        )
+        session = Session.of(services, connection, member, self.detected)
         services.taken_up(session)
         services.data_path.relay(connection.stream, upstream, services.settings.limits, session)
 

@@ -8,6 +8,7 @@ from typing import Any
 from zope.interface import implementer
 
 from pmmux.access import AccessRecord, peer_of
+from pmmux.connection import Connection
 from pmmux.errors import OUTCOME_CLOSED, OUTCOME_RESET_BY_UPSTREAM
 from pmmux.interfaces import IRelayOwner
 from pmmux.members import Member
@@ -74,6 +75,24 @@ class Session:
         self.trace = trace
         self.relay: Any = None
         self._began_at = 0.0
+
+    @classmethod
+    def of(cls, services: Any, connection: Connection, member: Member, detected: str | None) -> Session:
+        """The session that C{connection} becomes."""
+        properties = connection.properties
+        return cls(
+            services,
+            connection.identifier,
+            connection.listener,
+            connection.client,
+            connection.opened_at,
+            member,
+            connection.upstream,
+            detected,
+            properties.get("tls.sni", ""),
+            properties.get("http.host", ""),
+            connection.trace,
+        )
 
     @property
     def octets_from_client(self) -> int:

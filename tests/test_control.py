@@ -263,6 +263,8 @@ class SteeringTests(ControlCase):
         path = self.directory / "more.sock"
         client.call("listeners.replace", name="more", options={"bind": f"unix:{path}"})
         self.connect(str(path)).close()
+        # Of those that it had, only the one that talks is open then.
+        started.wait_finished(1)
         self.assertEqual(client.call("listeners.remove", name="more"), {"name": "more", "open": 1})
         self.assertFalse(path.exists())
         talking.sendall(b"still")

@@ -11,7 +11,7 @@ from tests.nat_lab.device import ELSEWHERE_PORT
 from tests.nat_lab.lab import CLIENT, LAN, LAN_IPV6, OTHER, ROUTER, Lab
 from tests.support.process import kill_group
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 15.0
 NOT_REACHABLE = "not reachable"
 # What the gateway sees in place of our own address.
 BEHIND = f"{LAN}.8"

@@ -15,14 +15,13 @@ from tests.support.datagrams import (
     DatagramServer,
     ask,
     datagram_client,
-    free_datagram_port,
     hears_nothing,
     is_bound,
     listens,
     start_server,
 )
 from tests.support.process import descriptors
-from tests.support.waiting import wait_for
+from tests.support.waiting import free_port, wait_for
 
 LISTENER = """
 [listener front]
@@ -160,7 +159,7 @@ class DatagramTests:
 
     def test_our_own_listener_as_target(self: PmmuxCase) -> None:
         """A loop through ourselves ends at its first round."""
-        port = free_datagram_port()
+        port = free_port()
         started = self.start(
             f"[listener front]\nprotocol = udp\nbind = 127.0.0.1\nport = {port}\n" + backend("me", port)
         )
@@ -171,7 +170,7 @@ class DatagramTests:
 
     def test_two_facing_each_other(self: PmmuxCase) -> None:
         """Two processes that are each other's upstream come to rest."""
-        ports = [free_datagram_port(), free_datagram_port()]
+        ports = [free_port(), free_port()]
         text = "[listener front]\nprotocol = udp\nbind = 127.0.0.1\nport = {}\n"
         pair = [
             self.start(text.format(mine) + backend("other", other), descriptor_limit=8000)
@@ -384,7 +383,7 @@ class IperfTests(PmmuxCase):
         """At a moderate rate hardly anything is lost."""
         command = ["iperf3", "-s", "-B", "127.0.0.1", "-p"]
         upstream, _ = start_server(self, lambda port: [*command, str(port)], listens)
-        port = free_datagram_port()
+        port = free_port()
         place = f"bind = 127.0.0.1\nport = {port}\n"
         self.start(
             f"[listener tcp]\n{place}[listener udp]\nprotocol = udp\n{place}" + backend("iperf", upstream),

@@ -67,6 +67,7 @@ def describe_route(record: RouteRecord) -> dict[str, Any]:
         "listener": access.listener,
         "transport": access.transport,
         "client": access.client,
+        "peer": access.peer,
         "outcome": access.outcome,
         "backend": access.backend,
         "upstream": access.upstream,

@@ -170,6 +170,12 @@ class FakePort:
     def getHandle(self) -> FakePort:
         return self
 
+    def setTTL(self, hops: int) -> None:
+        """Nothing leaves here."""
+
+    def setOutgoingInterface(self, address: str) -> None:
+        """Nothing leaves here."""
+
     def setsockopt(self, *_: object) -> None:
         """Joins no group: there is none."""
 

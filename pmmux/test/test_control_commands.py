@@ -375,6 +375,11 @@ class TraceTests(CommandCase):
         self.assertIn("no-backend", "\n".join(self.shown))
         self.assertEqual(self.refuse("trace.show", id=99), protocol.NOT_FOUND)
 
+    def test_one_that_a_proxy_announced(self) -> None:
+        self.service.ring.add((make_record(4, peer="10.0.0.5:999"), make_trace()))
+        self.assertEqual(self.ask("trace.show", id=4)["peer"], "10.0.0.5:999")
+        self.assertIn("198.51.100.7:50000 through 10.0.0.5:999 on front", self.shown[0])
+
     def test_one_of_the_express_lane(self) -> None:
         refused, chosen = make_member("ssh"), make_member("web")
         trace = ExpressTrace("first-available", [refused], chosen, 18)

@@ -472,6 +472,23 @@ class LifeTests(ServiceCase):
         self.successResultOf(service.remove("front"))
         self.stop()
 
+    def test_events(self) -> None:
+        service = self.start(ANY)
+        self.pcp.on_map = lambda request: self.pcp.grant(request, 9443)
+        self.pcp.clients[0].context.lost()
+        self.network.advance(DEBOUNCE_SECONDS)
+        self.successResultOf(service.remove("front"))
+        told = [(name, fields["name"], fields["public_port"]) for name, fields in self.reporter.events]
+        self.assertEqual(
+            told,
+            [
+                ("portmap.added", "front", "8080"),
+                ("portmap.changed", "front", "9443"),
+                ("portmap.removed", "front", "9443"),
+            ],
+        )
+        self.stop()
+
     def test_same_local_port_twice(self) -> None:
         self.start(FRONT, WantedMapping("more", "tcp", 8080, 7001), protocols=("pcp",))
         self.assertEqual(self.port().state, MappingState.MAPPED)

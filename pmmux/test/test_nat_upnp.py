@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import ipaddress
 import random
 import sys
 from typing import Any
@@ -26,9 +27,12 @@ from pmmux.nat.mapping import (
     NATUnreachable,
     Reason,
 )
+from pmmux.nat.ssdp import GatewaySearch
 from pmmux.nat.upnp import UPnPDriver
+from pmmux.test.nat_doubles import ADDRESS, GATEWAY, FakeNetwork
 from pmmux.test.upnp_device import (
     HOST,
+    SERVICE,
     Device,
     RawServer,
     describe_actions,
@@ -37,7 +41,7 @@ from pmmux.test.upnp_device import (
     hang,
     soap,
 )
-from pmmux.wire.ssdp import SearchAnswer
+from pmmux.wire.ssdp import SEARCH_TARGETS, SearchAnswer
 
 MISSING = [name for name in ("netifaces", "txupnp") if importlib.util.find_spec(name) is None]
 REQUEST = MappingRequest("tcp", 8080, 8443, 3600, fixed=True)
@@ -65,6 +69,7 @@ NAMES = st.sampled_from(
     ]
 )
 SHORT_SECONDS = 0.3
+OTHER = "192.168.77.3"
 
 
 class UPnPCase(TestCase):
@@ -363,6 +368,61 @@ class HostileDeviceTests(UPnPCase):
     async def test_refused_connection(self) -> None:
         self.device.location = "http://HOST:9/x"
         await self.assertFailure(Deferred.fromCoroutine(self.client.probe()), NATUnreachable)
+
+
+class SearchTests(SynchronousTestCase):
+    """Who is heard when gateways are searched."""
+
+    def setUp(self) -> None:
+        self.network = FakeNetwork()
+        context = DriverContext(self.network, Link(GATEWAY, ADDRESS, "eth0"), 4.0, bytes(12), self.fail)
+        self.found = Deferred.fromCoroutine(GatewaySearch(context).find())
+        [self.port] = self.network.ports
+
+    def answer(self, sender: str, location: str) -> None:
+        head = f"HTTP/1.1 200 OK\r\nST: {SEARCH_TARGETS[0]}\r\nUSN: uuid:1\r\n"
+        self.port.receive(f"{head}LOCATION: {location}\r\n\r\n".encode(), (sender, 1900))
+
+    def test_another_machine(self) -> None:
+        for location in (f"http://{OTHER}:5000/x", f"http://{GATEWAY}:5000/x"):
+            self.answer(OTHER, location)
+        self.assertNoResult(self.found)
+        self.answer(GATEWAY, f"http://{GATEWAY}:5000/root.xml")
+        self.assertEqual(self.successResultOf(self.found)[0], f"http://{GATEWAY}:5000/root.xml")
+        self.assertEqual((self.network.ports, self.network.getDelayedCalls()), ([], []))
+
+    def test_nobody(self) -> None:
+        self.answer(GATEWAY, f"http://{OTHER}:5000/x")
+        self.network.advance(4)
+        self.assertIn("which is refused", str(self.failureResultOf(self.found, NATUnreachable).value))
+        self.assertEqual((self.network.ports, self.network.getDelayedCalls()), ([], []))
+
+
+class AnswerFuzzTests(SynchronousTestCase):
+    """Whatever is answered to an action, it is read or refused."""
+
+    def setUp(self) -> None:
+        if MISSING:
+            self.skipTest(f"the package {MISSING[0]} is missing (pip install pmmux[upnp])")
+
+    @settings(deadline=None)
+    @given(
+        st.sampled_from([soap("GetExternalIPAddress", NewExternalIPAddress="11.22.33.1"), fault(714, "No")]),
+        st.data(),
+    )
+    def test_damaged(self, octets: bytes, data: st.DataObject) -> None:
+        from pmmux.nat import igd
+
+        at = data.draw(st.integers(0, len(octets)))
+        end = data.draw(st.integers(at, min(at + 40, len(octets))))
+        damaged = octets[:at] + data.draw(st.binary(max_size=5)) + octets[end:]
+        http = mock.Mock(post=mock.AsyncMock(return_value=(200, damaged)))
+        outputs = ["NewExternalIPAddress"]
+        command = igd.DeviceCommand("/ctl", SERVICE, "GetExternalIPAddress", [], outputs)
+        gateway = igd.InternetGateway(http, SERVICE, {"GetExternalIPAddress": command})
+        asked = Deferred.fromCoroutine(gateway.ask_external_address())
+        address = self.successResultOf(asked.addErrback(lambda failure: failure.trap(NATRefused) and ""))
+        ipaddress.IPv4Address(address or HOST)
 
 
 class DescriptionFuzzTests(SynchronousTestCase):

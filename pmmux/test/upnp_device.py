@@ -160,7 +160,9 @@ class _Searched(DatagramProtocol):
             self.transport.write(noise, addr)
         if f"ST: {SEARCH_TARGETS[0]}".encode() not in datagram:
             return
-        location = self.device.location.replace("HOST", self.device.host).replace("PORT", str(self.device.port))
+        location = self.device.location.replace("HOST", self.device.host).replace(
+            "PORT", str(self.device.port)
+        )
         target = SEARCH_TARGETS[0]
         answer = f"HTTP/1.1 200 OK\r\nST: {target}\r\nUSN: uuid:1\r\nLOCATION: {location}\r\n\r\n"
         self.transport.write(answer.encode(), addr)

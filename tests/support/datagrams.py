@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import socket
 import subprocess
 import threading
@@ -12,37 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.case import SOCKET_SECONDS, PmmuxCase
-from tests.support.waiting import wait_for
+from tests.support.waiting import free_port, wait_for
 
 LARGEST_OCTETS = 65536
 LARGEST_IPV4_PAYLOAD_OCTETS = 65507
 BUFFER_OCTETS = 4 << 20
 # Not in Python's socket module.
 SO_RCVBUFFORCE = 33
-FIRST_PORT = 10000
-PORT_TRIES, SERVER_TRIES = 100, 5
+SERVER_TRIES = 5
 READY, ENDED = "ready", "ended"
 LISTENING = "0A"
-
-
-def free_datagram_port() -> int:
-    """
-    A port of all addresses that is free over UDP and TCP, and not one of those that the system gives out
-    by itself, so that nobody gets it in the meantime but by asking for it.
-    """
-    lowest_given_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for _ in range(PORT_TRIES):
-        port = random.SystemRandom().randrange(FIRST_PORT, lowest_given_out)
-        if all(_can_bind(kind, port) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)):
-            return port
-    raise AssertionError(f"no free port below {lowest_given_out}")
-
-
-def _can_bind(kind: int, port: int) -> bool:
-    with socket.socket(socket.AF_INET6, kind) as probe, contextlib.suppress(OSError):
-        probe.bind(("::", port))
-        return True
-    return False
 
 
 def is_bound(port: int) -> bool:
@@ -75,7 +53,7 @@ def start_server(
     @return: its port, and the process; it is ready.
     """
     for _ in range(SERVER_TRIES):
-        port = free_datagram_port()
+        port = free_port()
         process = case.spawn(command(port), **more)
         name = Path(command(port)[0]).name
         if wait_for(lambda port=port, process=process: _state(is_ready, port, process), name, 30.0) == READY:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -10,6 +12,8 @@ from typing import TypeVar
 
 POLL_SECONDS = 0.02
 USUAL_SECONDS = 15.0
+FIRST_PORT = 10000
+PORT_TRIES = 1000
 
 Found = TypeVar("Found")
 
@@ -47,8 +51,23 @@ def accepts_on(path: Path) -> bool:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for servers that cannot choose one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    A port of all addresses that is free over TCP and UDP, for servers that cannot choose one themselves.
+
+    It is not one of those that the system gives out by itself: nobody gets it in the meantime but by asking
+    for it.
+    """
+    lowest_given_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(PORT_TRIES):
+        port = random.SystemRandom().randrange(FIRST_PORT, lowest_given_out)
+        if all(_can_bind(kind, port) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)):
+            return port
+    raise AssertionError(f"no free port below {lowest_given_out}")
+
+
+def _can_bind(kind: int, port: int) -> bool:
+    family, host = (socket.AF_INET6, "::") if socket.has_dualstack_ipv6() else (socket.AF_INET, "0.0.0.0")
+    with socket.socket(family, kind) as probe, contextlib.suppress(OSError):
+        probe.bind((host, port))
+        return True
+    return False

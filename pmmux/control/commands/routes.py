@@ -113,7 +113,8 @@ def _show_followed(route: dict[str, Any]) -> Iterator[str]:
 def show_route(route: dict[str, Any]) -> Iterator[str]:
     """One route in all its steps."""
     how = route["route"]
-    yield f"connection {route['id']}: {cell(route['client'])} on {cell(route['listener'])}"
+    through = f" through {cell(route['peer'])}" if route["peer"] else ""
+    yield f"connection {route['id']}: {cell(route['client'])}{through} on {cell(route['listener'])}"
     for name, text in _facts(route, how):
         yield f"  {name.ljust(_NAME_WIDTH)}  {text}"
     width = max((len(cell(each["backend"])) for each in how["candidates"]), default=0)
