@@ -30,7 +30,6 @@ from pmmux.health.monitor import HealthMonitor
 from pmmux.inspection import ProbeCatalogue
 from pmmux.interfaces import (
     IBackendProtocol,
-    IDataPath,
     IHealthMonitor,
     IMetricSink,
     IMultiplexer,
@@ -59,6 +58,7 @@ from pmmux.transport.connecting import Connector
 from pmmux.transport.datagram import DatagramPath
 from pmmux.transport.fast import FastDataPath
 from pmmux.transport.handover import SocketPool
+from pmmux.transport.interfaces import IDataPath
 from pmmux.transport.portable import PortableDataPath
 from pmmux.transport.relaying import RelayLimits
 from pmmux.transport.sockets import ListeningOptions

@@ -10,10 +10,10 @@ from zope.interface import implementer
 from pmmux.access import AccessRecord, peer_of
 from pmmux.connection import Connection
 from pmmux.errors import OUTCOME_CLOSED, OUTCOME_RESET_BY_UPSTREAM
-from pmmux.interfaces import IRelayOwner
 from pmmux.members import Member
 from pmmux.metrics.catalogue import BACKEND_FIRST_OCTET_DURATION
 from pmmux.model import Client
+from pmmux.transport.interfaces import IRelayOwner
 
 
 @implementer(IRelayOwner)
@@ -28,7 +28,7 @@ class Session:
     @ivar detected: the protocol found; C{None} where none was.
     @ivar server_name: the name in the TLS hello; empty where there was none.
     @ivar host: the name in the HTTP request; empty where there was none.
-    @ivar relay: the L{pmmux.interfaces.IRelay}, as soon as there is one.
+    @ivar relay: the L{pmmux.transport.interfaces.IRelay}, as soon as there is one.
     @ivar trace: how it was routed.
     """
 

@@ -27,15 +27,7 @@ from pmmux.config.faults import FaultList
 from pmmux.config.options import Option
 from pmmux.connection import Connection
 from pmmux.inspection import Inspection, ProbeCatalogue
-from pmmux.interfaces import (
-    IConnectionBackend,
-    IDataPath,
-    INegotiator,
-    IProtocolBackend,
-    IRelay,
-    IRelayOwner,
-    IRoutingStrategy,
-)
+from pmmux.interfaces import IConnectionBackend, INegotiator, IProtocolBackend, IRoutingStrategy
 from pmmux.matching import compile_condition, standard_options
 from pmmux.members import Member
 from pmmux.metrics.reporter import MetricReporter
@@ -43,6 +35,7 @@ from pmmux.model import Address, BackendSpec, Client, Location, PriorityTier, Pr
 from pmmux.preview import Preview, PreviewTransport
 from pmmux.registry import Registry, Services
 from pmmux.test.stream_doubles import ClientTransport, RecordingProtocol
+from pmmux.transport.interfaces import IDataPath, IRelay, IRelayOwner
 
 REMOTE = Address("198.51.100.7", 50000)
 LOCAL = Address("203.0.113.1", 443)

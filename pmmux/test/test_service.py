@@ -11,13 +11,14 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pmmux.interfaces import IDataPath, IHealthMonitor, IMultiplexer, IRouter
+from pmmux.interfaces import IHealthMonitor, IMultiplexer, IRouter
 from pmmux.loading import load_settings
 from pmmux.registry import Registry
 from pmmux.router import Router
 from pmmux.service import PmmuxService
 from pmmux.test.tiny_reactor import TinyReactor
 from pmmux.transport.fast import FastDataPath
+from pmmux.transport.interfaces import IDataPath
 from pmmux.transport.portable import PortableDataPath
 
 CONFIGURATION = """

@@ -11,12 +11,12 @@ from zope.interface.verify import verifyObject
 
 from pmmux import errors
 from pmmux.errors import UpstreamError
-from pmmux.interfaces import IDataPath, IRelay
 from pmmux.model import Address
 from pmmux.preview import Preview
 from pmmux.test.data_path_case import LIMITS, DataPathCase, fill
 from pmmux.test.doubles import FakeRelayOwner
 from pmmux.test.stream_doubles import HalfCloseableProtocol, RecordingProtocol
+from pmmux.transport.interfaces import IDataPath, IRelay
 
 
 class TransportSemantics:

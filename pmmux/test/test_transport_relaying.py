@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pmmux import errors
-from pmmux.interfaces import IRelay
 from pmmux.test.doubles import FakeRelayOwner, make_stream
+from pmmux.transport.interfaces import IRelay
 from pmmux.transport.relaying import Relay, RelayLimits
 from pmmux.transport.timeouts import ProgressWheel
 

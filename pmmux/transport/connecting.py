@@ -137,7 +137,7 @@ class Connector:
     """Connects to configured targets over a data path."""
 
     def __init__(self, reactor: Any, data_path: Any) -> None:
-        """@param data_path: L{pmmux.interfaces.IDataPath}"""
+        """@param data_path: L{pmmux.transport.interfaces.IDataPath}"""
         self._reactor = reactor
         self._data_path = data_path
         self._names = NameCache(reactor)

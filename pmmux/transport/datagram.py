@@ -130,7 +130,7 @@ class DatagramPath:
 
     def __init__(self, reactor: Any, data_path: Any, may_batch: bool = True) -> None:
         """
-        @param data_path: L{pmmux.interfaces.IDataPath}
+        @param data_path: L{pmmux.transport.interfaces.IDataPath}
         @param may_batch: whether to do so where the system and its libraries can.
         """
         self.readers: Readers = readers_for(reactor, data_path)

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pmmux.errors import UpstreamError
-from pmmux.interfaces import IDataPath
 from pmmux.model import Address
 from pmmux.preview import PreviewTransport
 from pmmux.transport.buffer import BUFFER_OCTETS, SharedBuffer
 from pmmux.transport.flow import Flow
+from pmmux.transport.interfaces import IDataPath
 from pmmux.transport.poller import READING_AND_WRITING, Poller
 from pmmux.transport.relaying import Relay, RelayLimits
 from pmmux.transport.sealed import PIECE_OCTETS, SealedFlow
@@ -141,7 +141,7 @@ class FastDataPath:
 
         @param octets: what was read from the client before.
         @param sent: how many of them the upstream has got.
-        @param owner: an L{pmmux.interfaces.IRelayOwner}.
+        @param owner: an L{pmmux.transport.interfaces.IRelayOwner}.
         """
         flow = Flow(self, client, upstream, owner)
         flow.client.octets = len(octets)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from pmmux import errors
-from pmmux.interfaces import IRelay
+from pmmux.transport.interfaces import IRelay
 from pmmux.transport.poller import ERROR, OUT, READ_HANG_UP, READING, READING_AND_WRITING
 from pmmux.transport.splicing import Pipe
 from pmmux.transport.unsent import unsent_octets
@@ -269,7 +269,7 @@ class Flow:
     """
     One relayed connection.
 
-    @ivar owner: the L{pmmux.interfaces.IRelayOwner}; C{None} once it is finished.
+    @ivar owner: the L{pmmux.transport.interfaces.IRelayOwner}; C{None} once it is finished.
     @ivar watch: for the wheel.
     @ivar flushed: octets that went out late; makes L{progress} change while a slow reader drains
         what is pending.

@@ -14,9 +14,9 @@ from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from pmmux.errors import UpstreamError
-from pmmux.interfaces import IDataPath
 from pmmux.model import Address
 from pmmux.preview import PreviewTransport
+from pmmux.transport.interfaces import IDataPath
 from pmmux.transport.relaying import Relay, RelayLimits
 from pmmux.transport.timeouts import ProgressWheel
 

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pmmux import errors
-from pmmux.interfaces import IRelay
 from pmmux.preview import PreviewTransport
+from pmmux.transport.interfaces import IRelay
 from pmmux.transport.timeouts import ProgressWheel
 from pmmux.transport.unsent import unsent_octets
 
@@ -99,7 +99,7 @@ class _End:
 
 @implementer(IRelay)
 class Relay:
-    """Two streams relayed; see L{pmmux.interfaces.IDataPath.relay}."""
+    """Two streams relayed; see L{pmmux.transport.interfaces.IDataPath.relay}."""
 
     def __init__(
         self,
