@@ -591,15 +591,17 @@ class HalfClosed:
     def __init__(self, case: TLSCase, secured: ssl.SSLSocket) -> None:
         self.case = case
         self.secured = secured
-        # Sends close_notify, and fails for want of the answer.
+        self.is_answered = False
+        # Sends close_notify, and mostly fails for want of the answer.
         secured.settimeout(0)
         with contextlib.suppress(ssl.SSLError, OSError):
             secured.unwrap()
+            self.is_answered = True
         secured.settimeout(20)
 
     def read_all(self) -> bytes:
         found = bytearray()
-        while True:
+        while not self.is_answered:
             try:
                 octets = self.secured.read(1 << 16)
             except ssl.SSLZeroReturnError:
