@@ -206,11 +206,7 @@ class Uplink:
         self._services.changed()
 
     def _approach(self, link: Link | None, after: Deferred[None] | None = None) -> None:
-        """
-        Begin dealings over C{link}.
-
-        @param after: fires when they may begin; C{None} for at once.
-        """
+        """Begin dealings over C{link}, at once or when C{after} has fired."""
         self.link = link
         if link is not None:
             self._dealing = Deferred.fromCoroutine(self._deal(link, after))
@@ -225,7 +221,7 @@ class Uplink:
         failures = 0
         discovery = None
         try:
-            while self.link == link:
+            while self.discovery is discovery:
                 discovery = Discovery(
                     self.reactor, self._open_clients(link), self._hear_late_answer, self.note_change
                 )
@@ -235,7 +231,7 @@ class Uplink:
                     await self._clean(link, discovery.answered())
                     self._become_ready(discovery)
                     await self._poll(discovery)
-                    self.is_ready = False
+                    self._become_unready(discovery)
                     await discovery.close()
                 else:
                     await discovery.close()
@@ -243,7 +239,7 @@ class Uplink:
                     await self._alarm.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                     failures += 1
         finally:
-            self.is_ready = False
+            self._become_unready(discovery)
             if discovery is not None:
                 await discovery.close()
             await listener.stop()
@@ -276,6 +272,11 @@ class Uplink:
         for waiter in waiters:
             waiter.callback(None)
         self.note_change()
+
+    def _become_unready(self, discovery: Discovery | None) -> None:
+        # While one gateway is being left, another may have answered.
+        if self.discovery is discovery:
+            self.is_ready = False
 
     def _hear_late_answer(self) -> None:
         """One more driver to clean up with, and to try for the ports that the others refused."""

@@ -211,6 +211,19 @@ class SettingsTests(ServiceCase):
             self.network.advance(PARTING_SECONDS)
             self.stop()
 
+    def test_left_gateway_is_silent_for_longer_than_the_other(self) -> None:
+        """That one is not forgotten when the leave is taken."""
+        self.pcp.on_map = lambda _: None
+        self.start(FRONT, protocols=("pcp",))
+        self.pcp.on_map, self.pcp.on_unmap = self.pcp.grant, None
+        self.use(gateway="192.168.77.254")
+        self.assertEqual(self.port().state, MappingState.WAITING)
+        self.network.advance(PARTING_SECONDS)
+        self.assertTrue(self.pcp.clients[0].closed)
+        self.assertEqual(self.port().state, MappingState.MAPPED)
+        self.pcp.on_unmap = True
+        self.stop()
+
     def test_left_gateway_is_silent(self) -> None:
         """That is not said of the one that is asked now."""
         for settings in ({"gateway": "192.168.77.254"}, {"protocols": ("pmp",)}):
