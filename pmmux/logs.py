@@ -12,6 +12,7 @@ import enum
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -54,6 +55,7 @@ CONTINUATION = "\n    "
 _SYSTEM_NAMESPACE_PREFIX = "pmmux."
 _TWISTD_DEFAULT_LOG = "twistd.log"
 # What twisted.python.log adds to its events beside what was logged.
+_ABOUT_A_PORT = re.compile(r"\S+ starting on \S+|\(\w+ Port \S+ Closed\)")
 _LEGACY_KEYS = frozenset({"message", "time", "system", "isError", "format", "failure", "why", "printed"})
 _JSON_KEYS = frozenset({"time", "level", "logger", "message", "failure"})
 
@@ -213,9 +215,18 @@ class LineObserver:
         if record is not None:
             self.output.write_soon(self._render_record(record, self._with_time), level)
             return
+        if level is LogLevel.info and _is_about_a_port(event):
+            return
         line = self._render_event(event, self._with_time)
         if line:
             self.output.write(line.encode("utf-8", "backslashreplace"), level)
+
+
+def _is_about_a_port(event: LogEvent) -> bool:
+    # Twisted's word on each socket of its own, also of those that are not noisy; ours are told of elsewhere.
+    if event.get("log_namespace") != "log_legacy":
+        return False
+    return any(_ABOUT_A_PORT.fullmatch(str(part)) for part in event.get("message") or ())
 
 
 def choose_output(

@@ -227,6 +227,14 @@ class LineObserverTests(unittest.SynchronousTestCase):
     def lines(self) -> list[str]:
         return self.stream.getvalue().decode("utf-8").splitlines()
 
+    def test_sockets_of_twisted_are_not_told_of(self) -> None:
+        observer = LineObserver(self.output)
+        for said in ("Exchange starting on 5350", "(UDP Port 5350 Closed)", "reactor class: epoll"):
+            event = {"log_namespace": "log_legacy", "message": (said,), "log_format": "{said}", "said": said}
+            observer(event)
+        self.assertEqual(self.stream.getvalue().count(b"\n"), 1)
+        self.assertIn(b"reactor class", self.stream.getvalue())
+
     def test_provides_the_interface(self) -> None:
         verifyObject(ILogObserver, LineObserver(self.output))
 
