@@ -40,6 +40,7 @@ class Router:
         self.use(strategy)
         self._reporter = reporter
         self._members: list[Member] = []
+        self._by_name: dict[str, Member] = {}
         self._indexes: dict[str, MemberIndex] = {}
         self._draining: dict[int, tuple[Member, Callable[[], None]]] = {}
         self._watchers: tuple[Callable[[str, Member], None], ...] = ()
@@ -114,7 +115,7 @@ class Router:
 
     def member(self, name: str) -> Member | None:
         """The member C{name}; C{None} where there is none."""
-        return next((member for member in self._members if member.name == name), None)
+        return self._by_name.get(name)
 
     def members(self) -> tuple[Member, ...]:
         """All that may be offered, in definition order."""
@@ -155,6 +156,7 @@ class Router:
         member = Member(backend)
         place = len(self._members) if before is None else self._members.index(self._find(before))
         self._members.insert(place, member)
+        self._by_name[member.name] = member
         self._measure(member)
         self._changed("backend.added", member)
         self._tell("added", member)
@@ -170,6 +172,7 @@ class Router:
         await maybeDeferred(backend.start)
         member = Member(backend)
         self._members[self._members.index(old)] = member
+        self._by_name[member.name] = member
         self._measure(member)
         self._changed("backend.replaced", member)
         self._tell("removed", old)
@@ -185,6 +188,7 @@ class Router:
         """
         member = self._find(name)
         self._members.remove(member)
+        del self._by_name[name]
         self._changed("backend.removed", member)
         self._tell("removed", member)
         await self._retire(member)
@@ -227,6 +231,7 @@ class Router:
     async def stop(self) -> None:
         """Stop every backend, whatever is still open."""
         members, self._members = self._members, []
+        self._by_name.clear()
         self._indexes.clear()
         for member in members:
             member.status = Status.STOPPED
