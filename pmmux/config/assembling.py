@@ -51,6 +51,8 @@ def assemble(draft: Draft, schema: Schema, source: str | None, faults: FaultList
     settings = Settings(globals_, tuple(listeners), tuple(backends), tuple(checks), extra, source)
     if are_right:
         _add(schema.validate(settings), faults)
+    else:
+        _add_further(schema.validate, settings, 0, faults)
     return settings
 
 
@@ -63,7 +65,7 @@ def _add_further(
     validate: Callable[[Any], Sequence[Fault]], found: Any, before: int, faults: FaultList
 ) -> None:
     """
-    Add what C{validate} says of C{found}, a section or what was made of one.
+    Add what C{validate} says of C{found}: a section, what was made of one, or all settings.
 
     @param before: how many faults there were before it was read.
     """

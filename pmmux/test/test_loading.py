@@ -97,6 +97,19 @@ class LoadTests(SynchronousTestCase):
         ):
             self.assertIn(expected, text)
 
+    def test_whole_configuration_is_checked_beside_other_faults(self) -> None:
+        text = self.faults(
+            "[pmmux]\nidle-timeot = 5s\n[listener a]\nport = x\n"
+            "[certificate shop]\npath = /nowhere\n[nat]\nprotocol = pcq\n"
+        )
+        for expected in (
+            "did you mean 'idle-timeout'?",
+            "[listener a] port",
+            "[certificate shop] path: /nowhere: No such file",
+            "did you mean 'pcp'?",
+        ):
+            self.assertIn(expected, text)
+
     def test_what_goes_with_what_is_checked_beside_other_faults(self) -> None:
         text = self.faults(
             "[listener a]\nport = 1\nproxy-protocol = use\n"
