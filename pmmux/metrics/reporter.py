@@ -226,37 +226,36 @@ class MetricReporter:
             self.log.failure("metric sink {sink} failed to {method}", sink=type(sink).__name__, method=method)
 
 
-class CountersByLabel(dict[str, Counter]):
+class _ByLabel(dict[str, _T]):
     """
-    The counters of one metric, by the value of their one label, made as they are asked for.
+    The instruments of one metric, by the value of their one label, made as they are asked for.
 
-    A look-up takes 0.03 us; L{MetricReporter.counter} takes 1 us.
+    A look-up takes 0.03 us; making one takes 1 us.
     """
 
-    __slots__ = ("_label", "_name", "_reporter")
+    __slots__ = ("_label", "_make", "_name")
 
-    def __init__(self, reporter: MetricReporter, name: str, label: str) -> None:
+    def __init__(self, make: Callable[..., _T], name: str, label: str) -> None:
         super().__init__()
-        self._reporter = reporter
+        self._make: Callable[..., _T] = make
         self._name = name
         self._label = label
 
-    def __missing__(self, value: str) -> Counter:
-        counter = self[value] = self._reporter.counter(self._name, **{self._label: value})
-        return counter
+    def __missing__(self, value: str) -> _T:
+        made: _T = self._make(self._name, **{self._label: value})
+        self[value] = made
+        return made
 
 
-class DurationsByLabel(dict[str, Duration]):
-    """As L{CountersByLabel}, for the distributions of one metric; from L{MetricReporter.durations}."""
-
-    __slots__ = ("_label", "_name", "_reporter")
+class CountersByLabel(_ByLabel[Counter]):
+    """The counters of one metric."""
 
     def __init__(self, reporter: MetricReporter, name: str, label: str) -> None:
-        super().__init__()
-        self._reporter = reporter
-        self._name = name
-        self._label = label
+        super().__init__(reporter.counter, name, label)
 
-    def __missing__(self, value: str) -> Duration:
-        duration = self[value] = self._reporter.duration(self._name, **{self._label: value})
-        return duration
+
+class DurationsByLabel(_ByLabel[Duration]):
+    """The distributions of one metric; from L{MetricReporter.durations}."""
+
+    def __init__(self, reporter: MetricReporter, name: str, label: str) -> None:
+        super().__init__(reporter.duration, name, label)
