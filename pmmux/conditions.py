@@ -17,7 +17,7 @@ from attrs import frozen
 from zope.interface import implementer
 
 from pmmux.config.patterns import Pattern
-from pmmux.inspection import Inspection, IPAddress
+from pmmux.inspection import PROTOCOL_PROPERTY, Inspection, IPAddress
 from pmmux.interfaces import ICondition
 from pmmux.model import MATCH, NO_MATCH, Verdict, need
 
@@ -242,6 +242,15 @@ class AllOf:
             for each in self.conditions
         )
 
+    def can_match_silence(self, silence: Inspection) -> bool:
+        """
+        Whether a client that says nothing may be taken, at once or at the end of the time to detect: its
+        addresses, and what negotiators find, may be anything.
+
+        @param silence: of no octet, judged for good.
+        """
+        return all(each.evaluate(silence).matched for each in self.conditions if _judges_octets(each))
+
     def can_match(self, probes: Container[str], local_port: int | None = None) -> bool:
         """
         Whether anything may match: not where only probes of another transport would recognise it.
@@ -282,6 +291,12 @@ class AllOf:
 
 
 ANYTHING = AllOf(())
+
+
+def _judges_octets(condition: Any) -> bool:
+    if isinstance(condition, PropertyCondition):
+        return condition.name == PROTOCOL_PROPERTY or condition.name.startswith(_PROBED_PREFIXES)
+    return isinstance(condition, (PreviewCondition, ALPNCondition, DetectCondition))
 
 
 def _describe(option: str, negated: bool, texts: Iterable[str]) -> str:

@@ -13,17 +13,20 @@ from pmmux.config.schema import Schema, core_sections
 from pmmux.config.settings import Settings
 from pmmux.errors import ConfigurationError, Fault, PluginError
 from pmmux.health.options import section_faults, section_options
+from pmmux.inspection import Inspection, ProbeCatalogue
 from pmmux.interfaces import IBackendProtocol, INATDriver, INegotiator, IRoutingStrategy
 from pmmux.matching import compile_condition, standard_options
-from pmmux.model import Location, OptionKey, SectionValues
+from pmmux.model import Address, BackendSpec, Client, Location, Properties, SectionValues
 from pmmux.nat.composing import find_section
 from pmmux.nat.wanted import find_faults
+from pmmux.preview import Preview
 from pmmux.registry import Registry
 
 
 def schema_of(registry: Registry) -> Schema:
     """All that may be configured with what C{registry} holds."""
     probes = {probe.name for transport in ("tcp", "udp") for probe in registry.probes(transport)}
+    silence = _silence(registry)
     schema = Schema(
         sections=core_sections(),
         backend_protocols={name: each.options for name, each in registry.all(IBackendProtocol)},
@@ -37,6 +40,7 @@ def schema_of(registry: Registry) -> Schema:
             "port-map-protocol": ("all", *registry.names(INATDriver)),
         },
         validators={name: each.validate for name, each in registry.all(IBackendProtocol)},
+        validate_backend=lambda spec, globals_: _deferring_faults(spec, globals_, silence),
         validate_check=lambda section: _check_faults(section, registry),
     )
     for section in registry.sections():
@@ -74,10 +78,7 @@ def read_settings(
     @raises ConfigurationError: with every fault.
     """
     schema = evolve(schema_of(registry), validate=lambda settings: _faults_of(settings, registry))
-    settings = load(overrides, environment, path, schema)
-    if faults := _deferring_faults(settings, registry):
-        raise ConfigurationError(tuple(faults))
-    return settings
+    return load(overrides, environment, path, schema)
 
 
 def _faults_of(settings: Settings, registry: Registry) -> list[Fault]:
@@ -106,23 +107,21 @@ def _no_listener(path: str | None) -> Fault:
     return Fault(Location(path or "command line"), "there is no listener", expected)
 
 
-def _deferring_faults(settings: Settings, registry: Registry) -> list[Fault]:
+def _deferring_faults(spec: BackendSpec, globals_: SectionValues, silence: Inspection) -> list[Fault]:
     """A rule that silence can reach is never reached where the system holds silent clients back."""
-    if not settings.globals.get("defer-accept"):
+    if not globals_.get("defer-accept") or not compile_condition(spec.options).can_match_silence(silence):
         return []
-    where = settings.globals.where(OptionKey("defer-accept"))
-    probes = {probe.name for probe in registry.probes("tcp")}
-    conditions = ((spec.name, compile_condition(spec.options)) for spec in settings.backends)
-    reached = [
-        name
-        for name, condition in conditions
-        if condition.can_match(probes) and not condition.depends_on_octets(probes)
-    ]
     return [
         Fault(
-            where,
-            f"the backend {name} can be reached by clients that say nothing, and they would be held back",
-            "defer-accept = false, or a condition on what the client says",
+            spec.options.location,
+            "it can be reached by clients that say nothing, and defer-accept holds them back",
+            "a condition on what the client says, or defer-accept = false",
         )
-        for name in reached
     ]
+
+
+def _silence(registry: Registry) -> Inspection:
+    nobody = Client("tcp", Address("0.0.0.0", 0), Address("0.0.0.0", 0))
+    nothing = Preview(1)
+    nothing.finish()
+    return Inspection(nobody, Properties(), nothing, ProbeCatalogue(registry.probes("tcp")))

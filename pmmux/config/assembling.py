@@ -45,7 +45,7 @@ def assemble(draft: Draft, schema: Schema, source: str | None, faults: FaultList
         if kind not in CORE_KINDS
     }
     are_right = not faults
-    backends = [_check_backend(each, schema, faults) for each in by_kind[BACKEND]]
+    backends = [_check_backend(each, globals_, schema, faults) for each in by_kind[BACKEND]]
     protocols = {backend.name: backend.protocol for backend in backends if backend.name}
     checks = [_check_health_check(each, protocols, schema, faults) for each in by_kind[HEALTH_CHECK]]
     settings = Settings(globals_, tuple(listeners), tuple(backends), tuple(checks), extra, source)
@@ -116,7 +116,9 @@ def _check_globals(section: DraftSection, schema: Schema, faults: FaultList) -> 
     return found
 
 
-def _check_backend(section: DraftSection, schema: Schema, faults: FaultList) -> BackendSpec:
+def _check_backend(
+    section: DraftSection, globals_: SectionValues, schema: Schema, faults: FaultList
+) -> BackendSpec:
     protocol = read_plainly(section, "protocol") or ""
     own = schema.backend_protocols.get(protocol)
     options: Sequence[Option] = (*schema.options(BACKEND), *schema.standard_backend_options, *(own or ()))
@@ -127,6 +129,8 @@ def _check_backend(section: DraftSection, schema: Schema, faults: FaultList) -> 
     validate = schema.validators.get(protocol)
     if validate is not None:
         _add_further(validate, spec, before, faults)
+    if len(faults) == before:
+        _add(schema.validate_backend(spec, globals_), faults)
     return spec
 
 

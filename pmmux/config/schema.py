@@ -161,6 +161,7 @@ class Schema:
     @ivar known_names: by the name of an option of C{[pmmux]}, what it may name; an option that is
         not here may name anything.
     @ivar validators: by the protocol's name, what checks a backend whose single options are right.
+    @ivar validate_backend: checks a backend that is right in itself beside the options of C{[pmmux]}.
     @ivar validate_check: checks a C{health-check} section whose single options are right.
     @ivar validate: checks everything but backends and health checks, where its single options are right.
     """
@@ -171,6 +172,7 @@ class Schema:
     check_protocols: Mapping[str, Sequence[Option]] = field(factory=dict)
     known_names: Mapping[str, Collection[str]] = field(factory=dict)
     validators: Mapping[str, Callable[[BackendSpec], Sequence[Fault]]] = field(factory=dict)
+    validate_backend: Callable[[BackendSpec, SectionValues], Sequence[Fault]] = lambda spec, globals_: ()
     validate_check: Callable[[SectionValues], Sequence[Fault]] = lambda section: ()
     validate: Callable[[Settings], Sequence[Fault]] = lambda settings: ()
 

@@ -28,14 +28,17 @@ _RUNNING = "running"
 
 
 def read_backend(
-    registry: Registry, name: str, protocol_name: str, options: Mapping[str, Any]
+    registry: Registry, settings: Settings, name: str, protocol_name: str, options: Mapping[str, Any]
 ) -> BackendSpec:
     """
+    @param settings: those in force.
     @param options: text by option, as they would stand in the file. There, C{{{env:...}}} is replaced;
         here it is not.
     @raises CommandError: with every fault.
     """
-    found, faults = _read(registry, _section(BACKEND, name, {"protocol": protocol_name, **options}))
+    section = _section(BACKEND, name, {"protocol": protocol_name, **options})
+    globals_ = _section(PMMUX, "", settings.globals.raw, _RUNNING)
+    found, faults = _read(registry, section, globals_=globals_)
     _refuse("backend", faults)
     return found.backends[0]
 

@@ -123,6 +123,15 @@ class BackendTests(CommandCase):
             self.assertEqual(code_, code, (name, kind, options))
         self.assertEqual(self.names(), ["web", "rest"])
 
+    def test_add_what_defer_accept_would_hold_back(self) -> None:
+        deferring = SectionValues("pmmux", "", raw={"defer-accept": "true"})
+        self.service.settings = evolve(self.service.settings, globals=deferring)
+        silent = {"target": "127.0.0.1:25"}
+        for command, name in (("backends.add", "mail"), ("backends.replace", "web")):
+            code = self.refuse(command, name=name, protocol="pass", options=silent)
+            self.assertEqual(code, protocol.BAD_ARGUMENTS)
+            self.ask(command, name=name, protocol="pass", options={**silent, "detect": "http"})
+
     def test_environment_is_not_told(self) -> None:
         self.refuse("backends.add", name="new", protocol="pass", options={"target": "{{env:HOME}}"})
         self.assertEqual(self.made, [])

@@ -152,6 +152,38 @@ class LoadTests(SynchronousTestCase):
         error = self.assertRaises(ConfigurationError, load, (), {}, path, schema)
         self.assertEqual(len(error.faults), 2, str(error))
 
+    def test_defer_accept(self) -> None:
+        # At once, and at the end of the time to detect.
+        for rule, is_right in (
+            ("detect = ssh", True),
+            ("detect = ssh\nlocal-port = 22", True),
+            ("local-port = 22", False),
+            ("detect! = ssh", False),
+            ("preview = (x.*)?", False),
+        ):
+            text = (
+                "[pmmux]\ndefer-accept = true\n[listener a]\nport = 1\n"
+                f"[backend b]\nprotocol = noop\n{rule}\n"
+            )
+            if is_right:
+                load_settings((), {}, self.write(text))
+                continue
+            (fault,) = self.assertRaises(ConfigurationError, load_settings, (), {}, self.write(text)).faults
+            self.assertEqual(fault.location.section, "backend b", rule)
+            self.assertIn("clients that say nothing, and defer-accept holds them back", fault.message)
+            load_settings((), {}, self.write(text.replace("true", "false")))
+
+    def test_defer_accept_is_checked_beside_other_faults(self) -> None:
+        text = self.faults(
+            "[pmmux]\ndefer-accept = true\nidle-timeot = 5s\n[listener a]\nport = x\n"
+            "[backend b]\nprotocol = noop\n"
+            "[backend c]\nprotocol = noop\ndetct = ssh\n"
+            "[backend d]\nprotocol = noop\ndetect = shh\n"
+        )
+        self.assertIn("[backend b]: it can be reached by clients that say nothing", text)
+        # Those that were meant to ask for octets are not told to.
+        self.assertEqual(text.count("say nothing"), 1, text)
+
     def test_no_listener(self) -> None:
         self.assertIn("there is no listener", self.faults("[backend rest]\nprotocol = noop\n"))
         self.assertIn("there is no listener", self.faults(None))

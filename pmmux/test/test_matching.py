@@ -374,6 +374,27 @@ class AllOfTests(MatchingCase):
             if depends:
                 self.expect(None, written)
 
+    def test_can_match_silence(self) -> None:
+        silence = make_inspection(probes=PROBES)
+        silence.preview.finish()
+        for written, can in (
+            ({}, True),
+            ({"local-port": "1", "remote-ip": "::1", "property[socket.peer-ip]": "x"}, True),
+            ({"detect": "ssh"}, False),
+            ({"detect": "ssh", "remote-ip": "::1"}, False),
+            ({"detect!": "ssh"}, True),
+            ({"detect!": "ssh", "sni": "a.b"}, False),
+            ({"property[protocol]": "ssh"}, False),
+            ({"property[protocol]!": "ssh"}, True),
+            ({"sni!": "a.b"}, True),
+            ({"alpn": "h2"}, False),
+            ({"preview": "a*"}, True),
+            ({"preview": "a+"}, False),
+            ({"preview": "hex:00"}, False),
+            ({"preview!": "hex:00"}, True),
+        ):
+            self.assertIs(make_condition(written, NAMES).can_match_silence(silence), can, written)
+
     def test_what_another_transport_speaks_cannot_match(self) -> None:
         for written, can in (
             ({}, True),

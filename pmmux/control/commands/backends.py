@@ -142,7 +142,7 @@ async def _replace(service: Any, arguments: Mapping[str, Any], tell: Tell) -> di
 
 def _read(service: Any, arguments: Mapping[str, Any]) -> BackendSpec:
     name, options = arguments["name"], arguments["options"] or {}
-    return read_backend(service.registry, name, arguments["protocol"], options)
+    return read_backend(service.registry, service.settings, name, arguments["protocol"], options)
 
 
 async def _drain(service: Any, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
