@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
-from twisted.web.http import HTTPFactory, Request
+from twisted.web.http import BAD_REQUEST, HTTPFactory, Request
 from zope.interface import implementer
 
 from pmmux.backends.backend import Backend
@@ -18,6 +18,7 @@ from pmmux.connection import Connection
 from pmmux.errors import Fault
 from pmmux.interfaces import IBackendProtocol, IProtocolBackend
 from pmmux.model import BackendSpec
+from pmmux.wire.http1 import RequestLine, normalise_host, read_request_line
 
 LOWEST_FINAL_STATUS = 200
 HIGHEST_STATUS = 599
@@ -64,8 +65,12 @@ class _AnsweringRequest(Request):
 
     def process(self) -> None:
         """Answer it."""
+        line = read_request_line(b"%s %s HTTP/1.1\r\n" % (self.method, self.uri))
+        if not isinstance(line, RequestLine) or not self._has_right_host():
+            self._refuse()
+            return
         factory: _AnsweringFactory = self.channel.factory
-        body, headers = factory.answer.fill(self._facts(factory.scheme, factory.local_port))
+        body, headers = factory.answer.fill(self._facts(line, factory.scheme, factory.local_port))
         self.setResponseCode(factory.answer.status)
         for name, value in headers:
             self.responseHeaders.addRawHeader(name, value)
@@ -75,22 +80,34 @@ class _AnsweringRequest(Request):
                 self.write(body)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
 
-    def _host(self) -> bytes:
-        if hasattr(self.getHost(), "host"):  # type: ignore[no-untyped-call]
-            host: bytes = self.getRequestHostname()  # type: ignore[no-untyped-call]
-            return host
-        # A unix socket has no address to put in the place of a missing name.
-        return self.getHeader(b"host") or b""
+    def _has_right_host(self) -> bool:
+        """One, and no more; in HTTP/1.0 none will do (RFC 9112, section 3.2)."""
+        hosts = self.requestHeaders.getRawHeaders(b"host") or []
+        if not hosts:
+            return bool(self.clientproto == b"HTTP/1.0")
+        host = hosts[0].decode("latin-1")
+        return len(hosts) == 1 and (not host or normalise_host(host) is not None)
 
-    def _facts(self, scheme: str, local_port: int) -> dict[str, str]:
-        path, _, query = self.uri.partition(b"?")
+    def _refuse(self) -> None:
+        # Whoever sends one that others may read in another way is not heard any further.
+        self.channel.persistent = False
+        self.setResponseCode(BAD_REQUEST)
+        self.setHeader(b"connection", b"close")  # type: ignore[no-untyped-call]
+        self.setHeader(b"content-length", b"0")  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
+    def _facts(self, line: RequestLine, scheme: str, local_port: int) -> dict[str, str]:
+        # What the target names goes before Host (RFC 9112, section 3.2.2).
+        authority = line.authority or (self.getHeader(b"host") or b"").decode("latin-1")
+        # A unix socket has no address to put in the place of a missing name.
+        own: str = getattr(self.getHost(), "host", "")  # type: ignore[no-untyped-call]
         return {
             "scheme": scheme,
-            "host": self._host().decode("latin-1"),
+            "host": normalise_host(authority) or own,
             "port": str(local_port),
-            "method": self.method.decode("latin-1"),
-            "path": path.decode("latin-1"),
-            "query": query.decode("latin-1"),
+            "method": line.method,
+            "path": line.path or "",
+            "query": line.query or "",
         }
 
 

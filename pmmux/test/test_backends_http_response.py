@@ -86,6 +86,13 @@ class AnswerTests(HTTPResponseCase):
         self.assertEqual(body, b"http|web.example|8080|GET|/a%20b|c=d&e|{other}")
         self.assertEqual(headers["location"], "https://web.example/a%20b")
 
+    def test_absolute_target(self) -> None:
+        _, headers, body = self.ask(
+            {"response.body": "{query}", "response.header[Location]": "https://{host}{path}"},
+            GET % b"http://shop.example:80/a?b",
+        )
+        self.assertEqual((headers["location"], body), ("https://shop.example/a", b"b"))
+
     def test_templates_are_not_filled_twice(self) -> None:
         _, _, body = self.ask({"response.body": "{path}"}, GET % b"/{host}")
         self.assertEqual(body, b"/{host}")
@@ -137,6 +144,29 @@ class AnswerTests(HTTPResponseCase):
             self.assertTrue(line.endswith(b"200 OK"))
             self.assertEqual(body, expected)
             self.assertFalse(self.transport.connected)
+
+    def test_bad_hosts(self) -> None:
+        for fields in (
+            b"",
+            b"Host: a.example\r\nHost: a.example\r\n",
+            b"Host: a.example b.example\r\n",
+            b"Host: user@a.example\r\n",
+        ):
+            request = b"GET / HTTP/1.1\r\n%sX-Next: 1\r\n\r\n" % fields
+            line, headers, body = self.ask({"response.body": "x"}, request + GET % b"/")
+            self.assertEqual((line, body), (b"HTTP/1.1 400 Bad Request", b""), fields)
+            self.assertEqual((headers["connection"], headers["content-length"]), ("close", "0"))
+            self.assertFalse(self.transport.connected)
+
+    def test_hosts_that_will_do(self) -> None:
+        for host, expected in (
+            (b"", b"[10.0.0.1]"),
+            (b"[::1]:80", b"[[::1]]"),
+            (b"A.example:", b"[a.example]"),
+        ):
+            request = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host
+            line, _, body = self.ask({"response.body": "[{host}]"}, request)
+            self.assertEqual((line, body), (b"HTTP/1.1 200 OK", expected), host)
 
 
 class ConnectionTests(HTTPResponseCase):
