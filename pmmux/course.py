@@ -19,22 +19,19 @@ from pmmux.access import AccessRecord, peer_of
 from pmmux.connection import Connection
 from pmmux.coroutines import start
 from pmmux.course_services import CourseServices
+from pmmux.course_timing import TimedCourse, selection_timeout
 from pmmux.errors import RouteError, UpstreamError
 from pmmux.inspection import Inspection
 from pmmux.members import Member
 from pmmux.metrics.catalogue import BACKEND_CONNECT_DURATION
 from pmmux.model import Attempt, Step
 from pmmux.session import Session
-from pmmux.transport.timeouts import Timeout, TimeoutQueue
+from pmmux.transport.timeouts import Timeout
 
 CLIENT_GONE_DETAIL = "the client closed before it was routed"
 
 
-def _selection_timeout() -> RouteError:
-    return RouteError(errors.OUTCOME_SELECTION_TIMEOUT, "choosing a backend took too long")
-
-
-class Course:
+class Course(TimedCourse):
     """
     One connection on its way.
 
@@ -46,30 +43,17 @@ class Course:
 
     __slots__ = (
         "_awaits_room",
-        "_deferred",
-        "_detect_timeout",
         "_ended",
         "_is_watched",
-        "_queue",
-        "_reason",
-        "_services",
-        "_timeout",
-        "connection",
         "detected",
         "member",
         "watch",
     )
 
     def __init__(self, services: CourseServices, connection: Connection) -> None:
-        self._services = services
-        self.connection = connection
+        super().__init__(services, connection)
         self.member: Member | None = None
         self.detected: str | None = None
-        self._deferred: Deferred[None] | None = None
-        self._queue: TimeoutQueue | None = None
-        self._timeout: Timeout | None = None
-        self._detect_timeout: Timeout | None = None
-        self._reason: RouteError | None = None
         self.watch: Any = None
         self._is_watched = False
         self._awaits_room = False
@@ -117,13 +101,6 @@ class Course:
         self.connection.stream.closed = self._stream_closed
         self._refuse(refused)
 
-    def _keep_time(self, timeout: Timeout) -> None:
-        if self._services.silence_decides and timeout.expire is not None:
-            timeout.expire = self.connection.preview.finish
-            self._detect_timeout = timeout
-        else:
-            self._services.first_octet_timeouts.cancel(timeout)
-
     def _begin(self) -> None:
         deferred = start(self._run())
         if deferred is not None:
@@ -143,7 +120,7 @@ class Course:
             self.connection.preview.finish()
             self._begin()
         else:
-            self._refuse(_selection_timeout())
+            self._refuse(selection_timeout())
 
     def close(self, outcome: str) -> None:
         """End it at once, whatever it is doing."""
@@ -360,55 +337,6 @@ class Course:
         if self.member is not None:
             self._services.router.closed(self.member)
         self._services.finished(self, outcome)
-
-    # Time-outs. Nothing is armed until the coroutine first waits.
-
-    def _enter_phase(self, queue: TimeoutQueue) -> None:
-        # What is left of the time for the first octets is the time for the rest.
-        self._cancel_timeout()
-        self._queue = queue
-        if self._deferred is not None:
-            self._arm()
-
-    def _leave_phase(self) -> None:
-        self._cancel_timeout()
-        if self._detect_timeout is not None:
-            services = self._services
-            # Before the first phase it is the first octets that are waited for.
-            queue = services.first_octet_timeouts if self._queue is None else services.detect_timeouts
-            queue.cancel(self._detect_timeout)
-            self._detect_timeout = None
-        self._queue = None
-
-    def _cancel_timeout(self) -> None:
-        if self._timeout is not None:
-            assert self._queue is not None
-            self._queue.cancel(self._timeout)
-            self._timeout = None
-
-    def _arm(self) -> None:
-        services = self._services
-        if self._queue is None:
-            return
-        self._timeout = self._queue.add(self._time_out)
-        if (
-            self._queue is services.selection_timeouts
-            and self._detect_timeout is None
-            and not self.connection.preview.final
-        ):
-            self._detect_timeout = services.detect_timeouts.add(self.connection.preview.finish)
-
-    def _time_out(self) -> None:
-        self._timeout = None
-        if self._queue is self._services.negotiation_timeouts:
-            self._interrupt(RouteError(errors.OUTCOME_NEGOTIATION_FAILED, "it took too long"))
-        else:
-            self._interrupt(_selection_timeout())
-
-    def _interrupt(self, reason: RouteError) -> None:
-        self._reason = reason
-        if self._deferred is not None:
-            self._deferred.cancel()
 
     def record(self, outcome: str) -> AccessRecord:
         """What its log line says."""
