@@ -46,6 +46,18 @@ class Argument:
     maximum: int = 1 << 53
 
 
+def name_argument(kind: str) -> Argument:
+    """@param kind: of what it is the name."""
+    return Argument("name", TEXT, f"the {kind}'s name", is_required=True, is_positional=True)
+
+
+def options_argument(examples: str) -> Argument:
+    """Options of a section. @param examples: some of them."""
+    return Argument(
+        "options", MAPPING, f"its options, as in the configuration: {examples}, …", is_positional=True
+    )
+
+
 def check_arguments(described: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
     """
     @return: each of C{described} with its value, its default, or C{None}.

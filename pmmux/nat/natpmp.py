@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from pmmux.nat.epoch import EpochWatch
-from pmmux.nat.exchange import GatewayExchange
+from pmmux.nat.gateway import GatewayClient
 from pmmux.nat.interfaces import INATClient, INATDriver
 from pmmux.nat.mapping import (
     NO_EXTERNAL_ADDRESS,
@@ -42,22 +40,15 @@ _UNSPECIFIED = "0.0.0.0"
 
 
 @implementer(INATClient)
-class NATPMPClient:
+class NATPMPClient(GatewayClient):
     """NAT-PMP with one gateway."""
 
     name = "pmp"
-    one_mapping_per_local_port = True
     # It alone tells the external address without a mapping, for PCP too where a server speaks both.
     polls_cheaply = True
 
     def __init__(self, context: DriverContext) -> None:
-        self._context = context
-        self._exchange = GatewayExchange(context, natpmp.SERVER_PORT)
-        self._epoch = EpochWatch()
-
-    async def probe(self) -> GatewayFacts:
-        """@see: L{INATClient.probe}"""
-        return await self.poll(())
+        super().__init__(context, natpmp.SERVER_PORT)
 
     async def poll(self, grants: Sequence[Grant]) -> GatewayFacts:
         """@see: L{INATClient.poll}"""
@@ -86,14 +77,6 @@ class NATPMPClient:
         """@see: L{INATClient.unmap}"""
         await self._ask_mapping(grant.transport, grant.internal_port, 0, 0)
 
-    async def find_holder(self, transport: str, external_port: int) -> str:
-        """NAT-PMP does not tell. @see: L{INATClient.find_holder}"""
-        return ""
-
-    def close(self) -> Deferred[None]:
-        """@see: L{INATClient.close}"""
-        return self._exchange.close()
-
     async def _ask_mapping(
         self, transport: str, internal_port: int, external_port: int, lifetime_seconds: int
     ) -> MapAnswer:
@@ -108,8 +91,7 @@ class NATPMPClient:
         question = natpmp.encode_map_request(transport, internal_port, external_port, lifetime_seconds)
         answer = await self._ask(question, is_ours, transport, internal_port)
         assert isinstance(answer, MapAnswer)
-        if self._shows_loss(answer.epoch_seconds):
-            self._context.lost()
+        self._tell_loss(answer.epoch_seconds)
         if lifetime_seconds and not answer.external_port:
             raise refuse(Reason.BROKEN_DEVICE, "the gateway answered with port 0")
         return answer
@@ -132,9 +114,6 @@ class NATPMPClient:
             return answer if answer is not None and is_ours(answer) else None
 
         return await self._exchange.ask(question, read)
-
-    def _shows_loss(self, epoch_seconds: int) -> bool:
-        return self._epoch.shows_loss(epoch_seconds, self._context.reactor.seconds())
 
 
 @implementer(INATDriver)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from pmmux.nat.epoch import EpochWatch
-from pmmux.nat.exchange import GatewayExchange
+from pmmux.nat.gateway import GatewayClient
 from pmmux.nat.interfaces import INATClient, INATDriver
 from pmmux.nat.mapping import (
     NO_EXTERNAL_ADDRESS,
@@ -50,21 +48,14 @@ _REFUSALS = {
 
 
 @implementer(INATClient)
-class PCPClient:
+class PCPClient(GatewayClient):
     """PCP with one gateway."""
 
     name = "pcp"
-    one_mapping_per_local_port = True
     polls_cheaply = False
 
     def __init__(self, context: DriverContext) -> None:
-        self._context = context
-        self._exchange = GatewayExchange(context, pcp.SERVER_PORT)
-        self._epoch = EpochWatch()
-
-    async def probe(self) -> GatewayFacts:
-        """@see: L{INATClient.probe}"""
-        return await self.poll(())
+        super().__init__(context, pcp.SERVER_PORT)
 
     async def poll(self, grants: Sequence[Grant]) -> GatewayFacts:
         """
@@ -102,14 +93,6 @@ class PCPClient:
         if answer.result not in (Result.SUCCESS, Result.NO_RESOURCES):
             raise _read_refusal(answer)
 
-    async def find_holder(self, transport: str, external_port: int) -> str:
-        """PCP does not tell. @see: L{INATClient.find_holder}"""
-        return ""
-
-    def close(self) -> Deferred[None]:
-        """@see: L{INATClient.close}"""
-        return self._exchange.close()
-
     async def _ask_mapping(
         self, transport: str, internal_port: int, external_port: int, lifetime_seconds: int
     ) -> MapAnswer:
@@ -135,8 +118,7 @@ class PCPClient:
         )
         answer = await self._ask(question, is_ours)
         assert isinstance(answer, MapAnswer)
-        if self._shows_loss(answer.epoch_seconds):
-            self._context.lost()
+        self._tell_loss(answer.epoch_seconds)
         return answer
 
     async def _ask(self, question: bytes, is_ours: Callable[[Answer], bool]) -> AnnounceAnswer | MapAnswer:
@@ -148,9 +130,6 @@ class PCPClient:
             return answer if answer is not None and is_ours(answer) else None
 
         return await self._exchange.ask(question, read)
-
-    def _shows_loss(self, epoch_seconds: int) -> bool:
-        return self._epoch.shows_loss(epoch_seconds, self._context.reactor.seconds())
 
 
 @implementer(INATDriver)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pmmux.control import protocol
-from pmmux.control.arguments import BOOLEAN, INTEGER, MAPPING, TEXT, Argument
+from pmmux.control.arguments import BOOLEAN, INTEGER, TEXT, Argument, name_argument, options_argument
 from pmmux.control.command import Command, wait_until
 from pmmux.control.finding import find_member, find_monitor
 from pmmux.control.protocol import CommandError
@@ -33,14 +33,9 @@ _COLUMNS = (
     ("error", "ERROR"),
     ("condition", "TAKES"),
 )
-_NAME = Argument("name", TEXT, "the backend's name", is_required=True, is_positional=True)
+_NAME = name_argument("backend")
 _PROTOCOL = Argument("protocol", TEXT, "its protocol: pass, …", is_required=True, is_positional=True)
-_OPTIONS = Argument(
-    "options",
-    MAPPING,
-    "its options, as in the configuration: target=127.0.0.1:80, detect=http, …",
-    is_positional=True,
-)
+_OPTIONS = options_argument("target=127.0.0.1:80, detect=http")
 _NOTHING_MEASURED = Distribution(0, 0.0, ())
 _WAITING = (
     Argument(

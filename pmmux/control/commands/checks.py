@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pmmux.control import protocol
-from pmmux.control.arguments import MAPPING, TEXT, Argument
+from pmmux.control.arguments import name_argument, options_argument
 from pmmux.control.command import Command
 from pmmux.control.finding import absent, find_monitor, require_monitor
 from pmmux.control.protocol import CommandError
@@ -28,13 +28,8 @@ _COLUMNS = (
     ("recovery_threshold", "UP AFTER"),
     ("defined", "DEFINED"),
 )
-_NAME = Argument("name", TEXT, "the check's name", is_required=True, is_positional=True)
-_OPTIONS = Argument(
-    "options",
-    MAPPING,
-    "its options, as in the configuration: backend=web, type=http, interval=5s, …",
-    is_positional=True,
-)
+_NAME = name_argument("check")
+_OPTIONS = options_argument("backend=web, type=http, interval=5s")
 
 
 async def _list(service: Any, arguments: Mapping[str, Any], tell: Tell) -> list[dict[str, Any]]:

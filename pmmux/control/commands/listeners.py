@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from pmmux.config.settings import ListenerSpec
 from pmmux.control import protocol
-from pmmux.control.arguments import MAPPING, TEXT, Argument
+from pmmux.control.arguments import name_argument, options_argument
 from pmmux.control.command import Command
 from pmmux.control.finding import find_listener
 from pmmux.control.protocol import CommandError
@@ -30,13 +30,8 @@ _COLUMNS = (
     ("public_port", "PUBLIC PORT"),
     ("open", "OPEN"),
 )
-_NAME = Argument("name", TEXT, "the listener's name", is_required=True, is_positional=True)
-_OPTIONS = Argument(
-    "options",
-    MAPPING,
-    "its options, as in the configuration: port=8443, bind=127.0.0.1, …",
-    is_positional=True,
-)
+_NAME = name_argument("listener")
+_OPTIONS = options_argument("port=8443, bind=127.0.0.1")
 
 
 async def _list(service: Any, arguments: Mapping[str, Any], tell: Tell) -> list[dict[str, Any]]:
