@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pmmux.interfaces import IRoutingStrategy
 from pmmux.registry import Registry
 from pmmux.test import test_house
 
@@ -31,6 +32,17 @@ class ConfigurationPageTests(SynchronousTestCase):
     def test_is_complete(self) -> None:
         """There is a table for each kind of section and each backend protocol."""
         self.assertEqual(set(), self.page.needed() - self.page.documented())
+
+    def test_numbers_and_names(self) -> None:
+        """It names each strategy, and README counts the probes."""
+        registry = Registry()
+        registry.load(())
+        text = self.page.PAGE.read_text(encoding="utf-8")
+        for name in registry.names(IRoutingStrategy):
+            self.assertIn(f"\n| `{name}`", text)
+        tcp, udp = (len(registry.probes(transport)) for transport in ("tcp", "udp"))
+        readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+        self.assertIn(f"{tcp} TCP and {udp} UDP protocols", " ".join(readme.split()))
 
 
 class ReferenceTests(SynchronousTestCase):

@@ -146,8 +146,8 @@ _DATA_PATH = (
         values.boolean,
         "true or false",
         False,
-        description="Whether the system holds connections back until the client has said something. "
-        "Only where every rule needs that.",
+        description="Whether the system holds connections back until the client has said something; a "
+        "backend that could be reached by one that says nothing is a fault then.",
     ),
     Option(
         "tcp-fast-open",

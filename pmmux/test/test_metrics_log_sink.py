@@ -15,6 +15,7 @@ from pmmux.interfaces import IMetricSink
 from pmmux.logs import json_event
 from pmmux.metrics.catalogue import (
     BACKEND_CONNECTIONS_ACTIVE,
+    ROUTER_CONNECTION_ENDED,
     ROUTER_CONNECTION_TOTAL,
     ROUTER_SELECTION_DURATION,
 )
@@ -144,16 +145,16 @@ class LogSinkTests(unittest.SynchronousTestCase):
             raise unittest.SkipTest("not in a source tree")
         with open(path, encoding="utf-8") as file:
             examples = file.read()
-        self.reporter.count(ROUTER_CONNECTION_TOTAL, 1178, listener="front")
-        self.reporter.count(ROUTER_CONNECTION_TOTAL, 6, listener="alt")
+        self.reporter.count(ROUTER_CONNECTION_ENDED, 1178, outcome="closed")
+        self.reporter.count(ROUTER_CONNECTION_ENDED, 6, outcome="no-backend")
         self.advance()
-        self.reporter.count(ROUTER_CONNECTION_TOTAL, 56, listener="front")
-        self.reporter.count(ROUTER_CONNECTION_TOTAL, 1, listener="alt")
+        self.reporter.count(ROUTER_CONNECTION_ENDED, 56, outcome="closed")
+        self.reporter.count(ROUTER_CONNECTION_ENDED, 1, outcome="no-backend")
         duration = self.reporter.duration(ROUTER_SELECTION_DURATION)
         for _ in range(57):
             duration.observe(0.000213)
         self.clock.advance(INTERVAL_SECONDS)
-        self.reporter.event("backend.added", name="web")
+        self.reporter.event("backend.added", backend="web", protocol="pass")
         for line in self.written():
             self.assertIn(f"2026-01-01T12:00:00.250Z info metrics: {line}\n", examples)
 
