@@ -28,6 +28,7 @@ from tests.support.transfers import (
 
 MIB = 1 << 20
 RANDOM_TRANSFERS = 1000
+RANDOM_TRANSFERS_WITH_OPTIONS = 150
 SEED = 20
 
 
@@ -62,15 +63,21 @@ def random_transfers(count: int) -> list[Transfer]:
     return transfers
 
 
-class TransferTests:
-    """A client and a server in processes of their own; pmmux between them."""
+class TransferCase:
+    """
+    A client and a server in processes of their own; pmmux between them.
+
+    @cvar options: lines of C{[pmmux]}.
+    """
+
+    options = ""
 
     def setUp(self) -> None:
         super().setUp()
         self.server = self.run_program("transfers", "serve")
         (said,) = self.server.wait_said("port")
         condition = r'preview = \{"transfer.*'
-        self.pmmux = self.start(one_upstream(said["port"], condition=condition))
+        self.pmmux = self.start(one_upstream(said["port"], self.options, condition))
         self.before = descriptors(self.pmmux.pid)
 
     def run_all(self, transfers: list[Transfer], seconds: float) -> None:
@@ -107,6 +114,8 @@ class TransferTests:
         after.pop("pipe", None)
         self.assertEqual(after, {kind: count for kind, count in self.before.items() if kind != "pipe"})
 
+
+class TransferTests(TransferCase):
     def test_random(self) -> None:
         self.run_all(random_transfers(RANDOM_TRANSFERS), 120)
 
@@ -154,4 +163,27 @@ class FastTransferTests(TransferTests, OnFastPath, PmmuxCase):
 
 
 class PortableTransferTests(TransferTests, OnPortablePath, PmmuxCase):
+    pass
+
+
+class OptionTests(TransferCase):
+    """Nothing of it depends on what the data path was told to do."""
+
+    options = """
+splice = never
+buffer-size = 4KiB
+congestion-control = reno
+defer-accept = true
+tcp-fast-open = true
+"""
+
+    def test_random(self) -> None:
+        self.run_all(random_transfers(RANDOM_TRANSFERS_WITH_OPTIONS), 60)
+
+
+class FastOptionTests(OptionTests, OnFastPath, PmmuxCase):
+    pass
+
+
+class PortableOptionTests(OptionTests, OnPortablePath, PmmuxCase):
     pass

@@ -10,7 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux.errors import ListenError
 from pmmux.model import Address
-from pmmux.transport.sockets import AcceptedClient, address_of, close_sockets, open_stream_sockets
+from pmmux.transport.sockets import (
+    AcceptedClient,
+    ListeningOptions,
+    address_of,
+    close_sockets,
+    open_stream_sockets,
+    set_listening_options,
+)
 
 
 class AddressTests(SynchronousTestCase):
@@ -93,6 +100,46 @@ class OpenTests(SynchronousTestCase):
             self.assertTrue(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             self.assertTrue(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
             accepted.close()
+
+
+class OptionTests(OpenTests):
+    def test_as_configured(self) -> None:
+        opened = self.open("127.0.0.1", "::1")
+        set_listening_options("front", opened, ListeningOptions("reno", 3, True))
+        for each in opened:
+            name = each.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            self.assertEqual(name.rstrip(b"\0"), b"reno")
+            # In retransmissions, which the system counts in.
+            self.assertGreater(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT), 0)
+            self.assertGreater(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN), 0)
+
+    def test_nothing_asked_for(self) -> None:
+        (opened,) = self.open("127.0.0.1")
+        before = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        set_listening_options("front", [opened], ListeningOptions())
+        self.assertEqual(opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16), before)
+        for number in (socket.TCP_DEFER_ACCEPT, socket.TCP_FASTOPEN):
+            self.assertEqual(opened.getsockopt(socket.IPPROTO_TCP, number), 0)
+
+    def test_inherited_by_what_is_accepted(self) -> None:
+        opened = self.open("127.0.0.1")
+        set_listening_options("front", opened, ListeningOptions("reno"))
+        with socket.create_connection(opened[0].getsockname()):
+            opened[0].setblocking(True)
+            accepted, _ = opened[0].accept()
+            with accepted:
+                name = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+                self.assertEqual(name.rstrip(b"\0"), b"reno")
+
+    def test_no_such_algorithm(self) -> None:
+        opened = self.open("127.0.0.1")
+        options = ListeningOptions("no-such-one")
+        error = self.assertRaises(ListenError, set_listening_options, "front", opened, options)
+        self.assertIn("congestion-control: the system has no such algorithm", str(error))
+
+    def test_unix_sockets_have_none_of_them(self) -> None:
+        opened = self.open(unix_path=self.mktemp())
+        set_listening_options("front", opened, ListeningOptions("no-such-one", 3, True))
 
 
 class UnixTests(OpenTests):
