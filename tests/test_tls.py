@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.support.case import (
     OnPortablePath,
     PmmuxCase,
     find_program,
+    needs,
     read_all,
     read_exactly,
     reset,
@@ -421,9 +423,32 @@ class TerminationTests:
         pmmux.wait_finished(2)
         self.assertEqual(pmmux.outcomes(), {"closed": 2})
 
+    def test_every_combination(self) -> None:
+        """Versions, application protocols, client certificates and resumption, by openssl."""
+        listener = f"alpn = h2, http/1.1\nclient-certificates = optional\nclient-ca = {self.root}"
+        who = "property[tls.client.name] = a client"
+        known = f"[backend known]\nprotocol = http-response\n{who}\nresponse.body = <known>\n"
+        rest = "[backend rest]\nprotocol = http-response\nresponse.body = <unknown>\n"
+        pmmux = self.start(self.config(known + rest, listener))
+        request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        versions = (("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3"))
+        protocols = ((), ("-alpn", "http/1.1"), ("-alpn", "x,http/1.1"))
+        certificates = (
+            ((), "unknown"),
+            (("-cert", self.client, "-cert_chain", self.client), "known"),
+        )
+        kept = str(self.files / "session")
+        for (version, spoken), protocol, (certificate, body) in product(versions, protocols, certificates):
+            usual = (version, "-ign_eof", *protocol, *certificate)
+            for resuming, kind in ((("-sess_out", kept), "New"), (("-sess_in", kept), "Reused")):
+                found = self.openssl(pmmux, *usual, *resuming, said=request)
+                told = " ".join((*usual, *resuming))
+                self.assertIn(f"{kind}, {spoken}", found, told)
+                self.assertIn("ALPN protocol: http/1.1" if protocol else "No ALPN negotiated", found, told)
+                self.assertIn(f"<{body}>", found, told)
+
+    @needs("curl")
     def test_curl(self) -> None:
-        if find_program("curl") is None:
-            return
         listener = f"alpn = http/1.1\nclient-certificates = optional\nclient-ca = {self.root}"
         web = "[backend web]\nprotocol = http-response\nresponse.body = {scheme} {host}\n"
         pmmux = self.start(self.config(web, listener))
