@@ -254,6 +254,12 @@ class IRouter(Interface):
         @return: L{pmmux.members.Member}, or C{None} where it is left to L{select}.
         """
 
+    def asks_names_first() -> bool:
+        """Whether L{select_named} may find something."""
+
+    def select_named(server_name: str, refused: Any) -> Any:
+        """As L{select_now}, by nothing but the name in a TLS hello."""
+
     def must_hear_first(probes: Any) -> bool:
         """Whether all depends on what the client says; C{probes} are the names of those for connections."""
 
