@@ -247,12 +247,7 @@ class IRouter(Interface):
         """
 
     def select_now(inspection: Any, refused: Any) -> Any:
-        """
-        Choose as L{select} does, where that needs neither waiting nor anybody's opinion.
-
-        @param refused: a list that takes the members which do not match.
-        @return: L{pmmux.members.Member}, or C{None} where it is left to L{select}.
-        """
+        """As L{select} where that need not wait, else C{None}; C{refused} takes those that do not match."""
 
     def asks_names_first() -> bool:
         """Whether L{select_named} may find something."""
