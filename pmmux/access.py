@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
 
@@ -76,6 +76,10 @@ class AccessRecord(NamedTuple):
         return text_line(self, with_time=False, with_source=False).decode("ascii")
 
 
+# All but the time, which events have under a name of Twisted's.
+_FIELDS = AccessRecord._fields[1:]
+
+
 class AccessLog:
     """
     Publishes an L{AccessRecord} as one log event, at info.
@@ -90,55 +94,21 @@ class AccessLog:
         @param publisher: where the events go.
         """
         self._publish = publisher
-        self._log = Logger(namespace=_NAMESPACE, observer=publisher)
-        self._level = LogLevel.info
+        self._event: dict[str, Any] = {
+            "log_format": _EVENT_FORMAT,
+            "log_level": LogLevel.info,
+            "log_logger": Logger(namespace=_NAMESPACE, observer=publisher),
+            "log_namespace": _NAMESPACE,
+            "log_source": None,
+        }
 
     def write(self, record: AccessRecord) -> None:
         """Publish C{record}."""
-        (
-            time,
-            duration_seconds,
-            listener,
-            transport,
-            client,
-            outcome,
-            connection_id,
-            backend,
-            upstream,
-            octets_from_client,
-            octets_from_upstream,
-            protocol,
-            sni,
-            host,
-            detail,
-            peer,
-        ) = record
-        self._publish(
-            {
-                "log_format": _EVENT_FORMAT,
-                "log_level": self._level,
-                "log_logger": self._log,
-                "log_namespace": _NAMESPACE,
-                "log_source": None,
-                "log_time": time,
-                EVENT_KEY: record,
-                "duration_seconds": duration_seconds,
-                "listener": listener,
-                "transport": transport,
-                "client": client,
-                "outcome": outcome,
-                "connection_id": connection_id,
-                "backend": backend,
-                "upstream": upstream,
-                "octets_from_client": octets_from_client,
-                "octets_from_upstream": octets_from_upstream,
-                "protocol": protocol,
-                "sni": sni,
-                "host": host,
-                "detail": detail,
-                "peer": peer,
-            }
-        )
+        event = self._event.copy()
+        event["log_time"] = record[0]
+        event[EVENT_KEY] = record
+        event.update(zip(_FIELDS, record[1:], strict=True))
+        self._publish(event)
 
 
 def peer_of(client: Client) -> str:

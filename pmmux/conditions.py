@@ -115,7 +115,11 @@ class PropertyCondition:
         value = inspection.value(self.name)
         if value.__class__ is Verdict:
             return value if value.octets_needed == 0 else need(value.octets_needed)
-        return MATCH if self._finds(value) is not self.negated else NO_MATCH  # type: ignore[arg-type]
+        return MATCH if self.takes(value) else NO_MATCH  # type: ignore[arg-type]
+
+    def takes(self, value: str | None) -> bool:
+        """Whether it is true where the property is C{value}; C{None} where there is none."""
+        return self._finds(value) is not self.negated
 
     def _finds(self, value: str | None) -> bool:
         if value is None:

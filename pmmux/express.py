@@ -11,18 +11,24 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pmmux.conditions import HOST_PROPERTY, SNI_PROPERTY
 from pmmux.course_services import CourseServices
 from pmmux.inspection import Inspection
 from pmmux.members import Member
 from pmmux.metrics.catalogue import BACKEND_CONNECT_DURATION
-from pmmux.model import Address, Attempt, Client, Properties, RouteTrace, Step
+from pmmux.model import Address, Attempt, Client, Properties, RouteTrace, Step, match
+from pmmux.negotiators.socket import SocketNegotiator
 from pmmux.preview import Preview
+from pmmux.probes import tls
+from pmmux.probes.hello import HelloProperties
 from pmmux.session import Session
 from pmmux.transport.timeouts import Timeout
+from pmmux.wire.tls import RECORD_HANDSHAKE, ClientHello, read_client_hello
 
 FIRST_READ_OCTETS = 65536
 # A plain number: an enumeration is converted at each call.
 _RECEIVE = int(socket.MSG_DONTWAIT)
+_HELLO_START = bytes((RECORD_HANDSHAKE,))
 
 
 class ExpressTrace:
@@ -159,6 +165,13 @@ class ExpressLane:
         self._general = general
         self._waiting = waiting
         self._connect_durations = services.reporter.durations(BACKEND_CONNECT_DURATION, "backend")
+        self._seconds: Callable[[], float] = services.clock.seconds
+        # Where nothing but the hello tells the name in it, the hello need not be looked at as a probe does.
+        self._reads_names = (
+            services.catalogue.providers_of(SNI_PROPERTY) == (tls.probe.name,)
+            and services.catalogue.probes[tls.probe.name] is tls.probe
+            and all(isinstance(each, SocketNegotiator) for each in services.negotiators)
+        )
 
     def take(self, arrival: Arrival) -> None:
         """Route a connection that was just accepted, now or when it has said something."""
@@ -177,12 +190,20 @@ class ExpressLane:
 
     def hear(self, arrival: Arrival, octets: bytes) -> None:
         """Go on with an arrival whose first octets are there; none where it has ended."""
+        hello = self._read_hello(octets) if octets[:1] == _HELLO_START else None
+        member: Member | None = None
+        if hello is not None and hello.server_name is not None:
+            refused: list[Member] = []
+            member = self._services.router.select_named(hello.server_name, refused)
+            if member is not None and self._set_out(
+                arrival, octets, member, refused, tls.probe.name, hello.server_name, "", None
+            ):
+                return
         preview = Preview(self._preview_limit_octets)
         if octets:
             preview.feed(octets)
-            if self._route(arrival, preview):
-                if arrival.timeout is not None:
-                    self._services.first_octet_timeouts.cancel(arrival.timeout)
+            # What could not be set out on is not tried again.
+            if member is None and self._route(arrival, preview, hello=hello):
                 return
         self._general(arrival, preview)
 
@@ -200,16 +221,29 @@ class ExpressLane:
         self._waiting(arrival)
         self._data_path.poller.add(arrival.sock.fileno(), arrival)
 
+    def _read_hello(self, octets: bytes) -> ClientHello | None:
+        """The ClientHello, where it is whole and the name in it may be all that decides."""
+        if (
+            not self._reads_names
+            or len(octets) > self._preview_limit_octets
+            or not self._services.router.asks_names_first()
+        ):
+            return None
+        found = read_client_hello(octets)
+        return found if isinstance(found, ClientHello) else None
+
     def _route(
         self,
         arrival: Arrival,
         preview: Preview,
         properties: Properties | None = None,
         secured: Secured | None = None,
+        hello: ClientHello | None = None,
     ) -> bool:
         """
         @param properties: what has been found before.
         @param secured: where TLS was terminated.
+        @param hello: what C{preview} has, where it was read.
         @return: C{False} where the general way has to.
         """
         services = self._services
@@ -219,44 +253,72 @@ class ExpressLane:
         for annotate in services.annotators:
             annotate(properties, client, arrival.listener)
         inspection = Inspection(client, properties, preview, services.catalogue)
+        if hello is not None:
+            inspection.adopt(tls.probe.name, match(HelloProperties(hello)))
         refused: list[Member] = []
         member = services.router.select_now(inspection, refused)
         if member is None:
             return False
-        backend = member.backend
+        detected = inspection.detected()
+        is_tls = detected == "tls" or secured is not None
+        server_name = properties.get(SNI_PROPERTY, "") if is_tls else ""
+        host = properties.get(HOST_PROPERTY, "") if detected == "http" else ""
+        octets = preview.take()
+        if self._set_out(arrival, octets, member, refused, detected, server_name, host, secured):
+            return True
+        preview.feed(octets)
+        return False
+
+    def _set_out(
+        self,
+        arrival: Arrival,
+        octets: bytes,
+        member: Member,
+        refused: list[Member],
+        detected: str | None,
+        server_name: str,
+        host: str,
+        secured: Secured | None,
+    ) -> bool:
+        """
+        Connect to C{member}'s upstream and relay.
+
+        @return: C{False} where the general way has to; nothing has happened then.
+        """
         target: Address | None = member.express_target
         if target is None:
             return False
-        octets = preview.take()
-        chosen_at = services.clock.seconds()
+        chosen_at = self._seconds()
         connected = self._data_path.connect_now(target, octets)
         if connected is None:
-            preview.feed(octets)
             return False
-        self._connect_durations[member.name].observe(services.clock.seconds() - chosen_at)
+        self._connect_durations[member.name].observe(self._seconds() - chosen_at)
         upstream, sent = connected
-        detected = inspection.detected()
-        trace = ExpressTrace(services.router.strategy.name, tuple(refused), member, len(octets))
+        services = self._services
+        router = services.router
+        trace = ExpressTrace(router.strategy.name, tuple(refused), member, len(octets))
         session = Session(
             services,
             arrival.identifier,
             arrival.listener,
-            client,
+            arrival.client,
             arrival.opened_at,
             member,
-            backend.target,
+            member.backend.target,
             detected,
-            properties.get("tls.sni", "") if detected == "tls" or secured is not None else "",
-            properties.get("http.host", "") if detected == "http" else "",
+            server_name,
+            host,
             trace if secured is None else secured.trace_of(trace),
         )
         if services.monitor.is_observing:
             services.monitor.connected(member)
-        services.router.opened(member)
-        services.total.add()
-        services.routed.add()
+        router.opened(member)
+        services.total.value += 1
+        services.routed.value += 1
         services.selection_duration.observe(chosen_at - arrival.opened_at)
         services.taken_up(session)
+        if arrival.timeout is not None:
+            services.first_octet_timeouts.cancel(arrival.timeout)
         if secured is None:
             self._data_path.relay_now(arrival.sock, arrival.is_registered, upstream, octets, sent, session)
         else:

@@ -85,6 +85,11 @@ class Inspection:
         self._remote_ip: IPAddress | None = None
         self._local_ip: IPAddress | None = None
 
+    def adopt(self, name: str, verdict: Verdict) -> None:
+        """Take what the probe C{name} has said elsewhere; it is decided, and not a fault."""
+        self.properties.join(verdict.properties)
+        self._verdicts[name] = verdict
+
     def verdict(self, name: str) -> Verdict:
         """What the probe C{name} says of the octets so far."""
         preview = self.preview

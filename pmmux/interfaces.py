@@ -247,12 +247,13 @@ class IRouter(Interface):
         """
 
     def select_now(inspection: Any, refused: Any) -> Any:
-        """
-        Choose as L{select} does, where that needs neither waiting nor anybody's opinion.
+        """As L{select} where that need not wait, else C{None}; C{refused} takes those that do not match."""
 
-        @param refused: a list that takes the members which do not match.
-        @return: L{pmmux.members.Member}, or C{None} where it is left to L{select}.
-        """
+    def asks_names_first() -> bool:
+        """Whether L{select_named} may find something."""
+
+    def select_named(server_name: str, refused: Any) -> Any:
+        """As L{select_now}, by nothing but the name in a TLS hello."""
 
     def must_hear_first(probes: Any) -> bool:
         """Whether all depends on what the client says; C{probes} are the names of those for connections."""

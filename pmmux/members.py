@@ -8,10 +8,13 @@ from typing import Any
 from attrs import define, field
 
 from pmmux.capacity import Capacity, capacity_of
-from pmmux.conditions import NAME_PROPERTIES, AllOf, PropertyCondition
+from pmmux.conditions import NAME_PROPERTIES, SNI_PROPERTY, AllOf, PropertyCondition
 from pmmux.inspection import Inspection
 from pmmux.interfaces import IProtocolBackend
 from pmmux.model import BackendInfo, PriorityTier, Status, Verdict
+
+#: For how many names it is kept who takes them.
+KNOWN_NAMES_LIMIT = 4096
 
 
 class Member:
@@ -160,6 +163,8 @@ class MemberIndex:
 
     A member is found by name where one of its conditions is a property that must be one of certain
     names; all others are walked.
+
+    @ivar asks_names_first: whether there are members that L{first_named} may find.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -174,6 +179,20 @@ class MemberIndex:
                 name = condition.name
                 group = self._groups.setdefault(name, _NameGroup(name, name in NAME_PROPERTIES))
                 group.add(position, condition)
+        # The first ones that ask for nothing but the name in the TLS hello: that alone decides for them.
+        self._named = _NameGroup(SNI_PROPERTY, ignores_case=True)
+        self._patterned: list[tuple[int, PropertyCondition]] = []
+        for position, member in enumerate(members):
+            only = _server_name_condition(member.condition)
+            if only is None:
+                break
+            if only.negated or only.patterns:
+                self._patterned.append((position, only))
+            else:
+                self._named.add(position, only)
+        self.asks_names_first = bool(self._named.positions or self._patterned)
+        # What was found for a name.
+        self._known_names: dict[str, tuple[Member, ...]] = {}
         # Where names are all that any member asks for, nothing else is to be evaluated.
         self._only_names: _NameGroup | None = None
         if len(self._groups) == 1 and all(_asks_names_only(member.condition) for member in members):
@@ -227,6 +246,30 @@ class MemberIndex:
             refused.append(member)
         return None
 
+    def first_named(self, server_name: str, refused: list[Member]) -> Member | None:
+        """
+        As L{first_now}, for a TLS hello of which nothing but the name is known.
+
+        @return: C{None} where the name alone does not tell.
+        """
+        found = self._known_names.get(server_name)
+        if found is None:
+            found = self._find_named(server_name)
+        for member in found:
+            if member.is_offered:
+                return member
+            refused.append(member)
+        return None
+
+    def _find_named(self, server_name: str) -> tuple[Member, ...]:
+        positions = [*self._named.find(server_name)]
+        positions += [at for at, each in self._patterned if each.takes(server_name)]
+        found = tuple(self._members[position] for position in sorted(positions))
+        if len(self._known_names) >= KNOWN_NAMES_LIMIT:
+            self._known_names.clear()
+        self._known_names[server_name] = found
+        return found
+
     def in_order(self, inspection: Inspection) -> Iterator[Member]:
         """The members that C{inspection} may match, lazily, in definition order."""
         if not self._groups:
@@ -249,6 +292,15 @@ class MemberIndex:
             taken = nearest.take(inspection)
             if taken is not None:
                 yield self._members[taken]
+
+
+def _server_name_condition(condition: Any) -> PropertyCondition | None:
+    """The one condition there is, where that asks for the name in the TLS hello."""
+    if isinstance(condition, AllOf) and len(condition.conditions) == 1:
+        (only,) = condition.conditions
+        if isinstance(only, PropertyCondition) and only.name == SNI_PROPERTY:
+            return only
+    return None
 
 
 def _asks_names_only(condition: Any) -> bool:

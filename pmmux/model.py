@@ -166,6 +166,11 @@ class Client:
     remote: Address
     local: Address
 
+    @property
+    def remote_text(self) -> str:
+        """C{str(self.remote)}."""
+        return str(self.remote)
+
 
 @define(slots=True, unsafe_hash=True, weakref_slot=False)
 class AnnouncedClient(Client):

@@ -384,7 +384,8 @@ class Multiplexer:
         if self.clients is not None:
             self.clients.leave(course.identifier)
         self._log_finished(course, outcome)
-        self._check_empty()
+        if self._empty is not None:
+            self._check_empty()
 
     def _check_empty(self) -> None:
         if self._empty is not None and not self.courses and not self._draining:

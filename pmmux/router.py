@@ -85,6 +85,17 @@ class Router:
             return None
         return self._index_for(inspection.client.transport).first_now(inspection, refused)
 
+    def asks_names_first(self) -> bool:
+        """Whether L{select_named} may find something."""
+        return self._takes_first and self._index_for(TCP).asks_names_first
+
+    def select_named(self, server_name: str, refused: list[Member]) -> Member | None:
+        """
+        Choose as L{select_now}, for a TLS connection of which nothing but the name in its hello is known;
+        to be called where L{asks_names_first} says so.
+        """
+        return self._index_for(TCP).first_named(server_name, refused)
+
     def must_hear_first(self, probes: Container[str]) -> bool:
         """
         Whether the first backend that may be had depends on what the client says, on nothing else.

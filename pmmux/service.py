@@ -376,8 +376,8 @@ class PmmuxService(MultiService):
 
     def _log_finished(self, course: Course | Session, outcome: str) -> None:
         record = course.record(outcome)
-        self._ingress.add(record.octets_from_client)
-        self._egress.add(record.octets_from_upstream)
+        self._ingress.value += record.octets_from_client
+        self._egress.value += record.octets_from_upstream
         self._ended[outcome].value += 1
         self._access.write(record)
         trace = course.trace if isinstance(course, Session) else course.connection.trace

@@ -141,14 +141,13 @@ class Session:
 
     def record(self, outcome: str) -> AccessRecord:
         """What its log line says."""
-        remote = self.client.remote
         relay = self.relay
         return AccessRecord(
             time.time(),
             self.services.clock.seconds() - self.opened_at,
             self.listener,
             "tcp",
-            f"{remote.host}:{remote.port}" if remote.family == "ipv4" else str(remote),
+            self.client.remote_text,
             outcome,
             self.identifier,
             self.member.name,

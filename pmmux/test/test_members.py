@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pmmux.candidates import Candidates
 from pmmux.errors import RouteError
-from pmmux.members import Member, MemberIndex
+from pmmux.members import KNOWN_NAMES_LIMIT, Member, MemberIndex
 from pmmux.model import BackendInfo, PriorityTier, RouteTrace, Status
 from pmmux.test.doubles import FakeBackend, FakeProtocolBackend, make_condition, make_inspection, make_member
 from pmmux.test.hellos import client_hello
@@ -91,6 +91,29 @@ class IndexTests(SynchronousTestCase):
         self.assertEqual(next(walked).name, "0")
         inspection.preview.feed(hello[10:])
         self.assertEqual(names(walked), ["1", "2"])
+
+    def test_named(self) -> None:
+        rules = [{"sni": "*.example.org"}, {"sni": "shop.example.org"}, {"property[tls.sni]": "s.*"}, {}]
+        index = MemberIndex(make_members(rules))
+        for name, expected in (
+            ("shop.example.org", ["0", "1", "2"]),
+            ("a.example.org", ["0"]),
+            ("so", ["2"]),
+        ):
+            for _ in range(2):
+                refused: list[Member] = []
+                for member in index._members:
+                    member.status = Status.STOPPED
+                self.assertIsNone(index.first_named(name, refused))
+                self.assertEqual(names(refused), expected)
+                refused[-1].status = Status.HEALTHY
+                self.assertEqual(index.first_named(name, []).name, expected[-1])
+
+    def test_names_are_not_kept_without_bound(self) -> None:
+        index = MemberIndex(make_members([{"sni": "*.example.org"}]))
+        for number in range(KNOWN_NAMES_LIMIT + 2):
+            self.assertEqual(index.first_named(f"n{number}.example.org", []).name, "0")
+        self.assertEqual(len(index._known_names), 2)
 
     def test_two_ends_meet(self) -> None:
         rules = [{"host": r"a\.b"}, {"sni": "shop.example.org"}, {"host": "c"}, {"sni": "x.y"}]

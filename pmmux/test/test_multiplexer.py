@@ -157,6 +157,53 @@ class ConnectionTests:
         self.reactor.run_until(lambda: self.outcomes)
         self.assertEqual((self.records[0].protocol, self.records[0].sni), ("tls", "shop.example.org"))
 
+    def test_by_name_at_once(self: Any) -> None:
+        self.upstream("blog", {"sni": "blog.example.org"})
+        self.upstream("away", {"sni": "shop.example.org"})
+        listening = self.upstream("shop", {"sni": "*.example.org"})
+        self.router.disable("away")
+        self.start()
+        client = self.client()
+        client.send(HELLO)
+        upstream = self.accept_soon(listening)
+        self.assertEqual(self.read(upstream, len(HELLO)), HELLO)
+        client.close()
+        upstream.close()
+        self.reactor.run_until(lambda: self.outcomes)
+        (record,) = self.records
+        self.assertEqual(
+            (record.backend, record.protocol, record.sni, record.octets_from_client, record.client),
+            ("shop", "tls", "shop.example.org", len(HELLO), record.client),
+        )
+
+    def test_by_name_among_others(self: Any) -> None:
+        """Where the name alone does not tell, what has been read of the hello is gone on with."""
+        self.upstream("blog", {"sni": "blog.example.org"})
+        self.upstream("ssh", {"detect": "ssh"})
+        listening = self.upstream("shop", {"sni": "shop.example.org", "detect": "tls"})
+        self.start()
+        self.client().send(HELLO)
+        self.assertEqual(self.read(self.accept_soon(listening), len(HELLO)), HELLO)
+
+    def test_by_name_to_an_upstream_that_is_gone(self: Any) -> None:
+        self.upstream("shop", {"sni": "shop.example.org"}).close()
+        self.start()
+        client = self.client()
+        client.send(HELLO)
+        self.reactor.run_until(lambda: self.outcomes)
+        self.assertEqual(
+            (self.outcomes, self.records[0].sni), ([errors.OUTCOME_CONNECT_FAILED], "shop.example.org")
+        )
+
+    def test_broken_hello_is_nobodys(self: Any) -> None:
+        """A name that could be read does not make up for the rest."""
+        self.upstream("shop", {"sni": "shop.example.org"})
+        self.start()
+        at = HELLO.index(b"shop.example.org") + len(b"shop.example.org")
+        self.client().send(HELLO[: at + 2] + b"\xff\xff" + HELLO[at + 4 :])
+        self.reactor.run_until(lambda: self.outcomes)
+        self.assertEqual(self.outcomes, [errors.OUTCOME_MALFORMED])
+
     def test_waits_for_the_first_octet(self: Any) -> None:
         listening = self.upstream("ssh", {"detect": "ssh"})
         self.start()

@@ -38,6 +38,7 @@ from pmmux.test.rules import (
     rule_lists,
     sayings,
 )
+from pmmux.wire.tls import ClientHello, read_client_hello
 
 Rules = Sequence[dict[str, str]]
 
@@ -136,6 +137,11 @@ class SplitCase(SynchronousTestCase):
             later = refused.outcome
         if now is not None:
             self.assertEqual(now.name, later)
+        hello = read_client_hello(octets)
+        if isinstance(hello, ClientHello) and hello.server_name and router.asks_names_first():
+            named = router.select_named(hello.server_name, [])
+            if named is not None:
+                self.assertEqual(named.name, later)
         return later
 
 
@@ -243,6 +249,23 @@ class SelectTests(SynchronousTestCase):
         member = router.select_now(make_inspection(b"GE", probes=PROBES), refused)
         self.assertEqual(member.name, "1")
         self.assertEqual([each.name for each in refused], ["0"])
+
+    def test_named(self) -> None:
+        router = make_router([{"sni": "a.b"}, {"sni!": "c.d"}, {"detect": "ssh"}, {"sni": "c.d"}])
+        self.assertTrue(router.asks_names_first())
+        self.assertEqual(router.select_named("a.b", []).name, "0")
+        self.assertEqual(router.select_named("x.y", []).name, "1")
+        # Those behind one that asks for something else are not found by name.
+        self.assertIsNone(router.select_named("c.d", []))
+        refused: list[Any] = []
+        router.disable("0")
+        self.assertEqual(router.select_named("a.b", refused).name, "1")
+        self.assertEqual([each.name for each in refused], ["0"])
+
+    def test_names_do_not_decide_where_others_do(self) -> None:
+        for rules in ([{"detect": "tls"}, {"sni": "a.b"}], [{"sni": "a.b", "remote-ip": "10.0.0.1"}], [{}]):
+            self.assertFalse(make_router(rules).asks_names_first())
+        self.assertFalse(make_router([{"sni": "a.b"}], FirstStrategy()).asks_names_first())
 
     def test_by_transport(self) -> None:
         """Each transport has the members that may take it; what says nothing of itself stands for any."""

@@ -69,10 +69,11 @@ class ConnectionLimit:
         self.open -= 1
         if self._is_told and self.open < self._quiet_below:
             self._is_told = False
-        self._let_in()
+        if self._paused:
+            self._let_in()
 
     def _let_in(self) -> None:
-        if self._paused and self.open < self.maximum:
+        if self.open < self.maximum:
             paused, self._paused = self._paused, []
             for acceptor in paused:
                 acceptor.resume()

@@ -18,6 +18,8 @@ from pmmux.model import Address, Client
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"
 FAST_OPEN_BACKLOG = 256
+# IPv6 names have four.
+_IPV4_NAME_PARTS = 2
 _MAPPED_PREFIX = "::ffff:"
 
 
@@ -69,6 +71,14 @@ class AcceptedClient(Client):
         if not isinstance(peer, Address):
             peer = self._peer = address_of(peer, self._sock.family)
         return peer
+
+    @property
+    def remote_text(self) -> str:
+        """C{str(self.remote)}, without making that where nobody else has asked for it."""
+        peer: Any = self._peer
+        if peer.__class__ is tuple and len(peer) == _IPV4_NAME_PARTS:
+            return f"{peer[0]}:{peer[1]}"
+        return str(self.remote)
 
     @property
     def local(self) -> Address:  # type: ignore[override]

@@ -9,6 +9,7 @@ Nothing is decrypted and nothing is trusted: every length is checked against wha
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct, unpack_from
 
 from attrs import define, frozen
@@ -38,6 +39,12 @@ _VERSION_AND_RANDOM_OCTETS = 2 + 32
 _CODEPOINT_OCTETS = 2
 _LENGTH_OCTETS = 2
 _HELLO_LENGTH_MASK = 0xFFFFFF
+_EXTENSION_HEADER_OCTETS = 4
+# The same clients and the same names come again and again: what an extension says is kept, where it is no
+# longer than this.
+_KEPT_OCTETS = 300
+_KEPT_NAMES = 1024
+_KEPT_LISTS = 128
 _DTLS_MAJOR = 0xFE
 
 # type, major, minor and length of the record; type and length of the handshake message in one.
@@ -240,17 +247,15 @@ def parse_client_hello_body(
 def _parse_extensions(
     octets: bytes, at: int, end: int, version: int, suites: bytes
 ) -> ClientHello | Malformed:
-    # Where each extension's content begins; its length stands in the two octets before.
+    # Where each extension begins.
     found: dict[int, int] = {}
     count = 0
-    last_header = end - _EXTENSION.size
+    last_header = end - _EXTENSION_HEADER_OCTETS
     read_header = _EXTENSION.unpack_from
-    header_octets = _EXTENSION.size
     while at <= last_header:
         kind, length = read_header(octets, at)
-        at += header_octets
         found[kind] = at
-        at += length
+        at += length + _EXTENSION_HEADER_OCTETS
         count += 1
     if at != end:
         return Malformed("an extension overruns the ClientHello")
@@ -258,26 +263,30 @@ def _parse_extensions(
         # RFC 8446 section 4.2; which of the two an upstream would believe cannot be known.
         return Malformed("an extension sent twice")
     server_name = None
-    if at := found.get(EXTENSION_SERVER_NAME, 0):
-        read_name = _read_server_name(_content(octets, at))
+    if EXTENSION_SERVER_NAME in found:
+        content = _content(octets, found[EXTENSION_SERVER_NAME])
+        read_name = _keep_name(content) if len(content) <= _KEPT_OCTETS else _read_server_name(content)
         if isinstance(read_name, Malformed):
             return read_name
         server_name = read_name
     alpn: tuple[bytes, ...] = ()
-    if at := found.get(EXTENSION_ALPN, 0):
-        read_alpn = _read_alpn(_content(octets, at))
+    if EXTENSION_ALPN in found:
+        content = _content(octets, found[EXTENSION_ALPN])
+        read_alpn = _keep_alpn(content) if len(content) <= _KEPT_OCTETS else _read_alpn(content)
         if isinstance(read_alpn, Malformed):
             return read_alpn
         alpn = read_alpn
     versions: tuple[int, ...] = (version,)
-    if at := found.get(EXTENSION_SUPPORTED_VERSIONS, 0):
-        read_versions = _read_versions(_content(octets, at), version)
+    if EXTENSION_SUPPORTED_VERSIONS in found:
+        content = _content(octets, found[EXTENSION_SUPPORTED_VERSIONS])
+        is_kept = len(content) <= _KEPT_OCTETS
+        read_versions = _keep_versions(content, version) if is_kept else _read_versions(content, version)
         if isinstance(read_versions, Malformed):
             return read_versions
         versions = read_versions
     algorithms = b""
-    if at := found.get(EXTENSION_SIGNATURE_ALGORITHMS, 0):
-        read_algorithms = _read_signature_algorithms(_content(octets, at))
+    if EXTENSION_SIGNATURE_ALGORITHMS in found:
+        read_algorithms = _read_signature_algorithms(_content(octets, found[EXTENSION_SIGNATURE_ALGORITHMS]))
         if isinstance(read_algorithms, Malformed):
             return read_algorithms
         algorithms = read_algorithms
@@ -285,7 +294,8 @@ def _parse_extensions(
 
 
 def _content(octets: bytes, at: int) -> bytes:
-    return octets[at : at + (octets[at - 2] << 8 | octets[at - 1])]
+    start = at + _EXTENSION_HEADER_OCTETS
+    return octets[start : start + (octets[at + 2] << 8 | octets[at + 3])]
 
 
 def _read_server_name(content: bytes) -> str | Malformed | None:
@@ -370,6 +380,11 @@ def _read_signature_algorithms(content: bytes) -> bytes | Malformed:
     if length <= 0 or content[0] << 8 | content[1] != length or length % _CODEPOINT_OCTETS:
         return Malformed("the list of signature algorithms is empty or of a wrong length")
     return content[_LENGTH_OCTETS:]
+
+
+_keep_name = lru_cache(_KEPT_NAMES)(_read_server_name)
+_keep_alpn = lru_cache(_KEPT_LISTS)(_read_alpn)
+_keep_versions = lru_cache(_KEPT_LISTS)(_read_versions)
 
 
 def version_name(version: int) -> str:
