@@ -16,6 +16,8 @@ from pmmux.test.doubles import FakeRelayOwner
 from pmmux.test.stream_doubles import HalfCloseableProtocol
 from pmmux.transport.fast import FastDataPath
 from pmmux.transport.flow import Flow
+from pmmux.transport.flow_end import SHORT_OCTETS, SHORT_READS_OF_A_CHAT
+from pmmux.transport.poller import IN
 from pmmux.transport.relaying import Relay
 from pmmux.transport.stream import Stream
 
@@ -146,6 +148,100 @@ class RelayNowTests(DataPathCase):
         flow = self.path.relay_now(below, False, above, b"", 0, self.owner)
         flow.client.broken()
         self.assertEqual(self.outcomes, [errors.OUTCOME_INTERNAL_ERROR])
+
+
+class ChatTests(DataPathCase):
+    """Short messages to and fro, after enough of them were seen."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.owner = FakeRelayOwner()
+        self.outcomes = self.owner.outcomes
+        self.client, below = self.pair()
+        self.upstream, above = self.pair()
+        self.flow = self.path.relay_now(below, False, above, b"", 0, self.owner)
+        for number in range(SHORT_READS_OF_A_CHAT + 1):
+            self.exchange(b"%d" % number, b"and %d" % number)
+        ends = (self.flow.client, self.flow.upstream)
+        self.assertEqual({end.short_reads for end in ends}, {SHORT_READS_OF_A_CHAT})
+        self.counted = self.flow.octets_from_client, self.flow.octets_from_upstream
+
+    def exchange(self, question: bytes, answer: bytes) -> None:
+        self.client.send(question)
+        self.assertEqual(self.read(self.upstream, len(question)), question)
+        self.upstream.send(answer)
+        self.assertEqual(self.read(self.client, len(answer)), answer)
+
+    def close_both(self) -> None:
+        self.client.close()
+        self.upstream.close()
+        self.reactor.run_until(lambda: self.outcomes == [errors.OUTCOME_CLOSED])
+
+    def test_goes_on(self) -> None:
+        self.exchange(b"one more", b"and more")
+        self.assertEqual(self.flow.octets_from_client, self.counted[0] + 8)
+        self.assertEqual(self.flow.octets_from_upstream, self.counted[1] + 8)
+        self.assertEqual(self.owner.heard, 1)
+        self.close_both()
+
+    def test_a_longer_message(self) -> None:
+        """It goes on in one piece with what was read of it, and the chat has to begin anew."""
+        for size in (SHORT_OCTETS - 1, SHORT_OCTETS, SHORT_OCTETS + 1, 100_000):
+            octets = bytes(number % 251 for number in range(size))
+            self.exchange(octets, octets)
+        self.assertEqual(self.flow.client.short_reads, 0)
+        self.exchange(b"short", b"again")
+        self.close_both()
+
+    def test_the_end_of_one_side(self) -> None:
+        self.client.send(b"last words")
+        self.client.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.read_to_end(self.upstream), b"last words")
+        self.upstream.send(b"the answer")
+        self.assertEqual(self.read(self.client, 10), b"the answer")
+        self.close_both()
+
+    def test_an_event_from_before_the_end(self) -> None:
+        """What the poller saw before the end came tells nothing of it."""
+        self.client.shutdown(socket.SHUT_WR)
+        self.flow.client.ready(IN)
+        self.assertEqual(self.read_to_end(self.upstream), b"")
+        self.flow.client.ready(IN)
+        self.assertEqual(self.outcomes, [])
+        self.close_both()
+
+    def test_an_event_for_nothing(self) -> None:
+        self.flow.client.ready(IN)
+        self.exchange(b"it", b"lives")
+        self.close_both()
+
+    def test_a_reset(self) -> None:
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.client.close()
+        self.flow.client.ready(IN)
+        self.assertEqual(self.outcomes, [errors.OUTCOME_RESET_BY_CLIENT])
+        self.assert_reset(self.upstream)
+
+    def test_the_other_is_gone(self) -> None:
+        self.upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.upstream.close()
+        self.client.send(b"too late")
+        self.flow.client.ready(IN)
+        self.assertEqual(self.outcomes, [errors.OUTCOME_RESET_BY_UPSTREAM])
+        self.assert_reset(self.client)
+
+    def test_a_slow_reader(self) -> None:
+        """What it does not take waits, and what follows waits behind it."""
+        before = fill(self.flow.upstream.sock.send)
+        self.client.send(b"first")
+        self.reactor.settle()
+        self.assertIsNotNone(self.flow.upstream.pending)
+        self.client.send(b" second")
+        self.reactor.settle()
+        found = self.read(self.upstream, len(before) + 12)
+        self.assertEqual(found[len(before) :], b"first second")
+        self.exchange(b"and", b"on")
+        self.close_both()
 
 
 class MixedTests(DataPathCase):

@@ -10,7 +10,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pmmux.test.tiny_reactor import TinyReactor
-from pmmux.transport.poller import IN, OUT, READ_HANG_UP, READING_AND_WRITING, Poller
+from pmmux.transport.poller import (
+    IN,
+    LUCK_LOST_AT_ONCE,
+    MOST_LUCK,
+    OUT,
+    POLLS_FOR_AN_ANSWER,
+    READ_HANG_UP,
+    READING_AND_WRITING,
+    ROUNDS_PER_TURN,
+    TURNS_WITHOUT_LUCK,
+    Poller,
+)
 
 
 class Owner:
@@ -132,3 +143,59 @@ class PollerTests(SynchronousTestCase):
         poller = Poller(self.reactor)
         poller.close()
         self.assertEqual(self.reactor.getReaders(), [self.poller])
+
+
+class AnswerTests(SynchronousTestCase):
+    """After a lone event another is waited for, as long as that comes to something."""
+
+    def setUp(self) -> None:
+        self.poller = Poller(TinyReactor())
+        self.addCleanup(self.poller.close)
+        self.owner = Owner()
+        self.poller.give(3, self.owner)
+        self.polls = 0
+        self.found: list[int] = []
+        self.poller._poll = self.poll
+
+    def poll(self, timeout: int, limit: int) -> list[tuple[int, int]]:
+        """Answers with as many events as C{found} says for the next poll."""
+        self.assertEqual(timeout, 0, "others in the reactor wait")
+        self.polls += 1
+        return [(3, IN)] * (self.found.pop(0) if self.found else 0)
+
+    def turn(self, *found: int) -> int:
+        """@return: how often it was polled."""
+        self.polls, self.found = 0, list(found)
+        self.poller.doRead()
+        self.assertEqual(self.found, [], "events were taken and not told")
+        return self.polls
+
+    def test_idle(self) -> None:
+        """Nothing is waited for where nothing came."""
+        self.assertEqual(self.turn(), 1)
+        self.assertEqual(self.turn(5, 0), 2)
+
+    def test_met(self) -> None:
+        self.assertEqual(self.turn(1, 0, 0, 1), 4 + POLLS_FOR_AN_ANSWER)
+        self.assertEqual(len(self.owner.events), 2)
+
+    def test_not_met(self) -> None:
+        """What came to nothing is tried again much later."""
+        self.assertEqual(self.turn(1), 1 + POLLS_FOR_AN_ANSWER)
+        for _ in range(TURNS_WITHOUT_LUCK):
+            self.assertEqual(self.turn(1), 1)
+        self.assertEqual(self.turn(1), 1 + POLLS_FOR_AN_ANSWER)
+
+    def test_luck_lasts(self) -> None:
+        """Some that are not met do not outweigh those that were; their number is bounded."""
+        for _ in range(10):
+            self.turn(*[1] * ROUNDS_PER_TURN)
+        for _ in range(MOST_LUCK // LUCK_LOST_AT_ONCE + 1):
+            self.assertEqual(self.turn(1), 1 + POLLS_FOR_AN_ANSWER)
+        self.assertEqual(self.turn(1), 1)
+
+    def test_others_have_their_turn(self) -> None:
+        """A flow that is answered without end does not keep the reactor; no event is taken and dropped."""
+        self.assertEqual(self.turn(*[1] * ROUNDS_PER_TURN), ROUNDS_PER_TURN)
+        self.assertEqual(self.turn(*[9] * ROUNDS_PER_TURN), ROUNDS_PER_TURN)
+        self.assertEqual(len(self.owner.events), 10 * ROUNDS_PER_TURN)
