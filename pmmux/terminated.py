@@ -12,22 +12,20 @@ from OpenSSL import SSL
 
 from pmmux.connection import Connection
 from pmmux.errors import OUTCOME_CLIENT_GONE, OUTCOME_INTERNAL_ERROR, OUTCOME_NEGOTIATION_FAILED, RouteError
-from pmmux.express import FIRST_READ_OCTETS, Arrival, ExpressTrace
+from pmmux.express import Arrival, ExpressTrace
 from pmmux.model import Properties, RouteTrace
 from pmmux.negotiators.tls import TLSNegotiator, describe_terminated, refuse_handshake
 from pmmux.preview import Preview, PreviewTransport
 from pmmux.tls.faults import explain
 from pmmux.tls.stream import TLSStream
 from pmmux.transport.poller import OUT, READ_HANG_UP, READING_AND_WRITING
-from pmmux.transport.sealed import RECORD_OCTETS
+from pmmux.transport.sealing import BROKEN, DRY, ENDED
 from pmmux.transport.timeouts import Timeout, TimeoutQueue
 from pmmux.wire.tls import ClientHello
-from pmmux.wire.tlsrecord import count_application_records
 
 if TYPE_CHECKING:
     from pmmux.terminating import TerminatingLane
 
-FLIGHT_OCTETS = 16384
 # Plain numbers: an enumeration is converted at each call.
 _RECEIVE = int(socket.MSG_DONTWAIT)
 _SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -64,7 +62,6 @@ class Terminated:
         "_is_open",
         "_lane",
         "_queue",
-        "_records",
         "_timeout",
         "_unsent",
         "connection",
@@ -81,8 +78,6 @@ class Terminated:
         self._is_open = False
         self._queue: TimeoutQueue | None = None
         self._timeout: Timeout | None = None
-        # How many records OpenSSL may have that are to be read; C{None} where that is not known.
-        self._records: int | None = 0
         self._unsent = b""
         self.connection: Any = SSL.Connection(context)
         self.connection.set_accept_state()
@@ -97,15 +92,18 @@ class Terminated:
             self._send(b"")
         if not events & ~OUT:
             return
+        lane = self._lane
+        size = lane.piece_octets
         try:
-            octets = self._arrival.sock.recv(FIRST_READ_OCTETS, _RECEIVE)
+            count = self._arrival.sock.recv_into(lane.sealing.buffer.octets, size, _RECEIVE)
         except BlockingIOError:
             return
         except OSError:
-            octets = b""
-        if octets:
-            self.hold(events & READ_HANG_UP != 0 or len(octets) == FIRST_READ_OCTETS)
-            self.feed(octets)
+            count = 0
+        if count:
+            self.holds_more = events & READ_HANG_UP != 0 or count == size
+            lane.sealing.feed_read(self.connection, count)
+            self._go_on()
         elif self._is_open:
             # The general way meets the same end.
             self._leave(Preview(self._lane.preview_limit_octets))
@@ -125,31 +123,26 @@ class Terminated:
         """It is to be closed."""
         self._refuse(arrival.closed_with, "")
 
-    def hold(self, may_hold_more: bool) -> None:
-        """Note whether the socket may have more than what has been read."""
-        self.holds_more = may_hold_more
+    def begin(self, octets: bytes) -> None:
+        """Go on with C{octets}, the ClientHello."""
+        self._lane.sealing.feed(self.connection, octets)
+        self._go_on()
 
-    def feed(self, octets: bytes) -> None:
-        """Go on with C{octets}."""
-        self.connection.bio_write(octets)
-        if not self._is_open:
-            if self._records is not None:
-                self._records = count_application_records(octets)
-            if not self._shake():
-                return
-        self._hear_plaintext()
+    def _go_on(self) -> None:
+        if self._is_open or self._shake():
+            self._hear_plaintext()
 
     def _shake(self) -> bool:
         try:
-            self.connection.do_handshake()
-        except SSL.WantReadError:
-            self._flush()
-            self._wait(self._lane.full_services.negotiation_timeouts)
-            return False
+            is_complete = self._lane.sealing.shake(self.connection)
         except Exception as error:  # OpenSSL's, and what callbacks raised in it
             # The alert that says why.
             self._flush()
             self._end(refuse_handshake(explain(error)))
+            return False
+        if not is_complete:
+            self._flush()
+            self._wait(self._lane.full_services.negotiation_timeouts)
             return False
         self._is_open = True
         self._stop_waiting()
@@ -158,25 +151,19 @@ class Terminated:
         return True
 
     def _hear_plaintext(self) -> None:
-        octets = b""
-        records = self._records
-        # Asking where there is nothing costs more than knowing that.
-        if records != 0:
-            try:
-                octets = self.connection.recv(RECORD_OCTETS)
-                records = records and records - 1
-            except SSL.WantReadError:
-                pass
-            except SSL.Error:
-                # The general way meets the same.
-                self._leave(Preview(self._lane.preview_limit_octets))
-                return
-        if records != 0:
+        lane = self._lane
+        sealing = lane.sealing
+        size, why = sealing.open(self.connection, lane.record_octets)
+        if not size and why in (ENDED, BROKEN):
+            # The general way meets the same.
+            self._leave(Preview(lane.preview_limit_octets))
+            return
+        if why != DRY:
             self.holds_more = True
+        octets = bytes(sealing.buffer.view[:size])
         if not octets or self.connection.get_protocol_version() != SSL.TLS1_3_VERSION:
             self._flush()
         # Else the tickets go out with the first answer.
-        lane = self._lane
         preview = Preview(lane.preview_limit_octets)
         if octets:
             preview.feed(octets)
@@ -189,7 +176,6 @@ class Terminated:
         if octets or not lane.must_hear_first():
             self._leave(preview)
         else:
-            self._records = None
             self._wait(lane.first_octet_timeouts)
 
     # Waiting.
@@ -217,17 +203,13 @@ class Terminated:
     # Writing.
 
     def _flush(self) -> None:
-        octets = b""
-        try:
-            while len(octets) % FLIGHT_OCTETS == 0:
-                octets += self.connection.bio_read(FLIGHT_OCTETS)
-        except SSL.WantReadError:
-            if not octets:
-                return
-        self._send(octets)
+        octets = self._lane.sealing.take(self.connection)
+        if octets:
+            self._send(octets)
 
-    def _send(self, octets: bytes) -> None:
-        octets = self._unsent + octets
+    def _send(self, octets: Any) -> None:
+        if self._unsent:
+            octets = self._unsent + octets
         try:
             sent = self._arrival.sock.send(octets, _SEND)
         except BlockingIOError:
@@ -235,7 +217,7 @@ class Terminated:
         except OSError:
             # Reading meets it too.
             sent = len(octets)
-        self._unsent = octets[sent:]
+        self._unsent = bytes(octets[sent:])
         if self._unsent:
             self._lane.watch(self._arrival, self)
             self._lane.poller.again(self._arrival.sock.fileno(), READING_AND_WRITING)

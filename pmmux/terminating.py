@@ -19,6 +19,7 @@ from pmmux.negotiators.tls import Terminating, TLSNegotiator
 from pmmux.preview import Preview
 from pmmux.terminated import Terminated
 from pmmux.transport.poller import READING
+from pmmux.transport.sealing import RECORD_OCTETS
 from pmmux.wire.tls import ClientHello, read_client_hello
 
 # A plain number: an enumeration is converted at each call.
@@ -57,6 +58,9 @@ class TerminatingLane(ExpressLane):
         self.must_hear_first = services.must_hear_first
         self.first_octet_timeouts = services.first_octet_timeouts
         self.route = self._route
+        self.sealing = data_path.sealing
+        self.piece_octets: int = data_path.piece_octets
+        self.record_octets = min(RECORD_OCTETS, self.piece_octets)
         self._terminating = terminating
         # Where the chain has less time than silence, silence is waited for in the chain.
         bounds = full_services.settings
@@ -115,7 +119,7 @@ class TerminatingLane(ExpressLane):
             context = self._terminating.choose(found, octets)
             if context is not None:
                 arrival.lane = self
-                Terminated(self, arrival, found, context).feed(octets)
+                Terminated(self, arrival, found, context).begin(octets)
                 return
         elif found is not None or self._terminating.requires:
             self._general(arrival, preview)

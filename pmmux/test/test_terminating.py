@@ -20,6 +20,7 @@ from pmmux.test.test_transport_sealed import Far
 from pmmux.tls.certificates import Certificate
 from pmmux.tls.contexts import ListenerContexts, ListenerTLS, TLSSettings
 from pmmux.tls.store import CertificateStore
+from pmmux.transport.sealing import PublicSealing
 from pmmux.transport.timeouts import TimeoutQueue
 
 SHOP = Authority().issue("shop.example.org")
@@ -30,9 +31,12 @@ DETECT, NEGOTIATION = 3.0, 4.0
 class LaneTests(MultiplexerCase):
     version = 0
     requires = False
+    is_public = False
 
     def setUp(self) -> None:
         super().setUp()
+        if self.is_public:
+            self.path.sealing = PublicSealing(self.path.buffer)
         store = CertificateStore((), False, lambda: 0.0)
         store.add(Certificate("shop", SHOP.certificate, SHOP.key, SHOP.chain, ("shop.example.org",)))
         terminating = Terminating(
@@ -261,6 +265,12 @@ class LaneTests(MultiplexerCase):
 
 class TLS12LaneTests(LaneTests):
     version = SSL.TLS1_2_VERSION
+
+
+class PublicSealingTests(LaneTests):
+    """The same by pyOpenSSL's public calls alone."""
+
+    is_public = True
 
 
 class RequiringLaneTests(LaneTests):

@@ -15,7 +15,8 @@ from pmmux.test.test_tls_stream import CERTIFICATE, Peer
 from pmmux.test.tiny_reactor import read_available
 from pmmux.tls.contexts import ListenerTLS, TLSSettings, make_context
 from pmmux.transport.fast import FastDataPath
-from pmmux.transport.sealed import PIECE_OCTETS, SealedFlow
+from pmmux.transport.sealed import SealedFlow
+from pmmux.transport.sealing import PIECE_OCTETS, PublicSealing
 
 SMALL_OCTETS = 65536
 MUCH = bytes(range(256)) * 8192
@@ -68,12 +69,15 @@ class Far:
 
 class SealedFlowTests(DataPathCase):
     buffer_octets = 0
+    is_public = False
 
     def setUp(self) -> None:
         super().setUp()
         if self.buffer_octets:
             self.path.close()
             self.path = FastDataPath(self.reactor, LIMITS, buffer_octets=self.buffer_octets)
+        if self.is_public:
+            self.path.sealing = PublicSealing(self.path.buffer)
         self.owner = FakeRelayOwner()
 
     def relay(self, is_upstream_sealed: bool = False) -> tuple[Far, Any]:
@@ -253,3 +257,9 @@ class SmallBufferTests(SealedFlowTests):
     """The same where pieces are smaller than records."""
 
     buffer_octets = 5000
+
+
+class PublicSealingTests(SealedFlowTests):
+    """The same by pyOpenSSL's public calls alone."""
+
+    is_public = True

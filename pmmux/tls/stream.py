@@ -20,11 +20,12 @@ from zope.interface import implementer
 
 from pmmux.preview import PreviewTransport
 from pmmux.tls.faults import HandshakeFailed, explain
-from pmmux.transport.sealed import LEAST_SEALED_OCTETS, RECORD_OCTETS, RECORD_OVERHEAD_OCTETS
+from pmmux.transport.sealing import RECORD_OCTETS, RECORD_OVERHEAD_OCTETS
 
 # What is given on at a time.
 DELIVERY_OCTETS = 16 * RECORD_OCTETS
 _HANDSHAKE_READ_OCTETS = 65536
+LEAST_SEALED_OCTETS = 4096
 
 
 @implementer(ITCPTransport)

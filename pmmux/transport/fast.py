@@ -19,7 +19,8 @@ from pmmux.transport.flow import Flow
 from pmmux.transport.interfaces import IDataPath
 from pmmux.transport.poller import READING_AND_WRITING, Poller
 from pmmux.transport.relaying import Relay, RelayLimits
-from pmmux.transport.sealed import PIECE_OCTETS, SealedFlow
+from pmmux.transport.sealed import SealedFlow
+from pmmux.transport.sealing import PIECE_OCTETS, make_sealing
 from pmmux.transport.splicing import Pipe, PipePool
 from pmmux.transport.stream import Stream
 from pmmux.transport.timeouts import ProgressWheel, TimeoutQueue
@@ -85,6 +86,7 @@ class FastDataPath:
         self.poller = Poller(reactor)
         self.buffer = SharedBuffer(buffer_octets)
         self.piece_octets = min(PIECE_OCTETS, buffer_octets)
+        self.sealing = make_sealing(self.buffer)
         self.wheel = ProgressWheel(reactor)
         self.pipes = PipePool() if splices and hasattr(os, "splice") else None
         self.limits = limits

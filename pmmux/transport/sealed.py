@@ -14,17 +14,11 @@ from OpenSSL import SSL
 
 from pmmux.transport.flow import READS_PER_TURN, UNKNOWN, Flow, FlowEnd
 from pmmux.transport.poller import ERROR, OUT, READ_HANG_UP, READING, READING_AND_WRITING
+from pmmux.transport.sealing import BROKEN, DRY, ENDED, FULL
 
 if TYPE_CHECKING:
     from pmmux.transport.fast import FastDataPath
 
-RECORD_OCTETS = 16384
-# The most that a record adds: header, nonce or type, and tag.
-RECORD_OVERHEAD_OCTETS = 64
-# Read, sealed and sent at a time: more falls out of the processor's cache, and stays with each connection
-# as OpenSSL's memory.
-PIECE_OCTETS = 128 * 1024
-LEAST_SEALED_OCTETS = 4096
 # Plain numbers: an enumeration is converted at each call.
 _RECEIVE = int(socket.MSG_DONTWAIT)
 _SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -173,31 +167,21 @@ class SealedEnd(OpenEnd):
 
     def move(self, events: int) -> bool:
         """As of L{OpenEnd}."""
+        path = self.flow.path
         is_short = False
-        view = self.flow.path.buffer.view
         if not self.holds_more:
             count = self.receive()
             if count <= 0:
                 return False
-            is_short = count < self.flow.path.piece_octets and not events & UNKNOWN
-            self.connection.bio_write(view[:count])
-        is_last = is_short and bool(events & READ_HANG_UP)
-        self.holds_more = False
-        size = 0
-        is_ended = False
-        receive = self.connection.recv_into
-        try:
-            room = len(view)
-            while size < room:
-                size += receive(view[size : size + RECORD_OCTETS])
-            self.holds_more = True
-        except SSL.WantReadError:
-            is_ended = is_last
-        except SSL.ZeroReturnError:
-            is_ended = True
-        except SSL.Error:
+            is_short = count < path.piece_octets and not events & UNKNOWN
+            path.sealing.feed_read(self.connection, count)
+        view = path.buffer.view
+        size, why = path.sealing.open(self.connection, len(view))
+        self.holds_more = why == FULL
+        if why == BROKEN:
             self._give_up(view[:size])
             return False
+        is_ended = why == ENDED or (why == DRY and is_short and events & READ_HANG_UP != 0)
         if size:
             self.count(size)
             if not self.pass_on(view[:size], events, is_ended):
@@ -215,25 +199,20 @@ class SealedEnd(OpenEnd):
             self.count(len(octets))
             self.other.give(octets, False)
         if self.descriptor >= 0 and self.pending is None:
-            self._send_sealed(LEAST_SEALED_OCTETS, False)
+            self._send_sealed(False)
         if self.descriptor >= 0:
             self.flow.reset_by(self)
 
     def give(self, octets: Any, is_last: bool) -> bool:
         """As of L{OpenEnd}."""
-        connection = self.connection
-        size = len(octets)
         try:
-            sent = connection.send(octets)
-            while sent < size:
-                sent += connection.send(octets[sent:])
+            self.flow.path.sealing.seal(self.connection, octets)
             if is_last:
                 self._say_goodbye()
         except SSL.Error:
             self.flow.reset_by(self)
             return False
-        records = size // RECORD_OCTETS + 2
-        return self._send_sealed(max(LEAST_SEALED_OCTETS, size + records * RECORD_OVERHEAD_OCTETS), is_last)
+        return self._send_sealed(is_last)
 
     def _say_goodbye(self) -> None:
         """Announce the end of our data, once (RFC 8446 section 6.1)."""
@@ -241,29 +220,15 @@ class SealedEnd(OpenEnd):
             self._said_goodbye = True
             self.connection.shutdown()
 
-    def _send_sealed(self, limit_octets: int, is_last: bool) -> bool:
+    def _send_sealed(self, is_last: bool) -> bool:
         """
         Send what OpenSSL has written.
 
         @param is_last: whether the end follows at once.
         @return: whether all has gone; else the rest is pending, or the flow has ended.
         """
-        read = self.connection.bio_read
-        try:
-            octets = read(limit_octets)
-            if len(octets) == limit_octets:
-                octets += self._read_rest(limit_octets)
-        except SSL.WantReadError:
-            return True
-        return super().give(octets, is_last)
-
-    def _read_rest(self, limit_octets: int) -> bytes:
-        found = []
-        try:
-            while True:
-                found.append(self.connection.bio_read(limit_octets))
-        except SSL.WantReadError:
-            return b"".join(found)
+        octets = self.flow.path.sealing.take(self.connection)
+        return not octets or super().give(octets, is_last)
 
     def end_writing(self) -> None:
         """Everything for this side is written, and so is its end."""
@@ -273,7 +238,7 @@ class SealedEnd(OpenEnd):
             except SSL.Error:
                 self.flow.reset_by(self)
                 return
-            if not self._send_sealed(LEAST_SEALED_OCTETS, True):
+            if not self._send_sealed(True):
                 # Where it is pending, this is asked again when it has gone.
                 return
         super().end_writing()
@@ -285,7 +250,7 @@ class SealedEnd(OpenEnd):
         if not reset and not self._said_goodbye:
             try:
                 self._say_goodbye()
-                self.sock.send(self.connection.bio_read(LEAST_SEALED_OCTETS), _SEND)
+                self.sock.send(self.flow.path.sealing.take(self.connection), _SEND)
             except (SSL.Error, OSError):
                 # It does not wait for it.
                 pass
