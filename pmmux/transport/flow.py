@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from pmmux import errors
-from pmmux.transport.flow_end import READS_PER_TURN, SEND, UNKNOWN, FlowEnd
+from pmmux.transport.flow_end import SEND, UNKNOWN, FlowEnd
 from pmmux.transport.interfaces import IRelay
 from pmmux.transport.poller import READING, READING_AND_WRITING
 from pmmux.transport.unsent import unsent_octets
 
 if TYPE_CHECKING:
     from pmmux.transport.fast import FastDataPath
-
-__all__ = ["READS_PER_TURN", "UNKNOWN", "Flow", "FlowEnd"]
 
 
 @implementer(IRelay)

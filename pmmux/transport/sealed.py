@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 
-from pmmux.transport.flow import READS_PER_TURN, UNKNOWN, Flow, FlowEnd
+from pmmux.transport.flow import Flow
+from pmmux.transport.flow_end import READS_PER_TURN, UNKNOWN, FlowEnd
 from pmmux.transport.poller import ERROR, OUT, READ_HANG_UP, READING, READING_AND_WRITING
 from pmmux.transport.sealing import BROKEN, DRY, ENDED, FULL
 
