@@ -308,9 +308,9 @@ class PmmuxService(MultiService):
         return protocol.create(spec, compile_condition(spec.options), self.wiring)
 
     def _make_data_path(self) -> Any:
-        if os.environ.get("PMMUX_PORTABLE") or not hasattr(select, "epoll"):
-            return PortableDataPath(self._reactor)
         option = self.settings.globals.get
+        if os.environ.get("PMMUX_PORTABLE") or not hasattr(select, "epoll"):
+            return PortableDataPath(self._reactor, option("congestion-control") or "")
         return FastDataPath(
             self._reactor,
             RelayLimits(option("idle-timeout"), option("half-closed-timeout")),

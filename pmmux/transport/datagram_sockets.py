@@ -28,6 +28,8 @@ PORT_TRIES = 16
 
 # Not in Python 3.11's socket module; the values are Linux's.
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+# Not everywhere can a socket be made so.
+_NONBLOCK: int = getattr(socket, "SOCK_NONBLOCK", 0)
 _SO_RCVBUFFORCE = 33
 _INFO_V4 = struct.Struct("=I4s4s")
 _INFO_V6 = struct.Struct("=16sI")
@@ -92,7 +94,7 @@ def _open(listener: str, host: str, port: int) -> socket.socket:
     try:
         flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
         where = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, flags)[0][4]
-        opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        opened = _make_socket(family)
     except OSError as error:
         raise _refuse(listener, host, port, error) from None
     try:
@@ -172,7 +174,7 @@ def open_beside(wildcard: socket.socket, host: str) -> socket.socket | None:
 
     @return: C{None} where that cannot be, such as for ports below 1024 without privileges.
     """
-    opened = socket.socket(wildcard.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    opened = _make_socket(wildcard.family)
     sharing: tuple[socket.socket, ...] = (wildcard, opened)
     try:
         if wildcard.family == socket.AF_INET6:
@@ -198,7 +200,7 @@ def connect_datagrams(family: int, host: str, port: int) -> socket.socket:
     @param host: an address, with its zone where it is link-local.
     @raises OSError: there is no way to it, or no descriptor.
     """
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = _make_socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UPSTREAM_BUFFER_OCTETS)
         where: Any = (host, port)
@@ -209,3 +211,10 @@ def connect_datagrams(family: int, host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _make_socket(family: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_DGRAM | _NONBLOCK)
+    if not _NONBLOCK:
+        made.setblocking(False)
+    return made

@@ -32,7 +32,7 @@ _FAMILIES = {"ipv4": int(socket.AF_INET), "ipv6": int(socket.AF_INET6), "unix": 
 _SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _TCP, _NODELAY = int(socket.IPPROTO_TCP), int(socket.TCP_NODELAY)
 _SOCKET, _KEEPALIVE = int(socket.SOL_SOCKET), int(socket.SO_KEEPALIVE)
-_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+_STREAM = int(socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
 # A target that could not be connected to at once is not tried at once again for so long.
 SLOW_TARGET_SECONDS = 30.0
 SLOW_TARGETS_LIMIT = 1000

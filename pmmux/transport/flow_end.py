@@ -32,7 +32,7 @@ UNKNOWN = 1 << 20
 # Plain numbers: an enumeration is converted at each call.
 _RECEIVE = int(socket.MSG_DONTWAIT)
 SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-_SEND_MORE = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | socket.MSG_MORE)
+_SEND_MORE = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | getattr(socket, "MSG_MORE", 0))
 # As the module's own: they are asked for with each message.
 _read = os.read
 _write = os.write

@@ -15,12 +15,13 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-IN = select.EPOLLIN
-OUT = select.EPOLLOUT
-ERROR = select.EPOLLERR
-HANG_UP = select.EPOLLHUP
-READ_HANG_UP = select.EPOLLRDHUP
-EDGE_TRIGGERED = select.EPOLLET
+# Where there is no epoll nobody makes a poller, but what would use one is imported all the same.
+IN = getattr(select, "EPOLLIN", 0)
+OUT = getattr(select, "EPOLLOUT", 0)
+ERROR = getattr(select, "EPOLLERR", 0)
+HANG_UP = getattr(select, "EPOLLHUP", 0)
+READ_HANG_UP = getattr(select, "EPOLLRDHUP", 0)
+EDGE_TRIGGERED = getattr(select, "EPOLLET", 0)
 
 READING = IN | READ_HANG_UP | EDGE_TRIGGERED
 READING_AND_WRITING = READING | OUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -50,8 +51,10 @@ def _open_spare() -> int | None:
 class PortableDataPath:
     """See L{IDataPath}."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, congestion_control: str = "") -> None:
+        """@param congestion_control: the algorithm for connections to upstreams; empty for the system's."""
         self._reactor = reactor
+        self._congestion_control = congestion_control.encode("ascii", "replace")
         self._wheel = ProgressWheel(reactor)
         self._spare = _open_spare()
 
@@ -83,6 +86,11 @@ class PortableDataPath:
             raise UpstreamError(str(target), f"not connected within {timeout_seconds:g} s") from None
         except error.ConnectError as failed:
             raise UpstreamError(str(target), _reason(failed)) from None
+        if self._congestion_control and target.family != "unix":
+            sock = stream.transport.getHandle()
+            # The listeners have told if the system does not have it.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._congestion_control)
         return stream
 
     def relay(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Plain numbers: an enumeration is converted at each call.
 _RECEIVE = int(socket.MSG_DONTWAIT)
 _SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-_SEND_MORE = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | socket.MSG_MORE)
+_SEND_MORE = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | getattr(socket, "MSG_MORE", 0))
 
 
 class OpenEnd(FlowEnd):

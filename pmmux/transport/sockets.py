@@ -153,23 +153,25 @@ def set_listening_options(listener: str, sockets: Sequence[socket.socket], optio
 
     @raises ListenError: the system does not have one of them.
     """
-    wanted: list[tuple[str, int, int | bytes]] = []
+    wanted: list[tuple[str, str, int | bytes]] = []
     if options.congestion_control:
         algorithm = options.congestion_control.encode("ascii", "replace")
-        wanted.append(("congestion-control", socket.TCP_CONGESTION, algorithm))
+        wanted.append(("congestion-control", "TCP_CONGESTION", algorithm))
     if options.defer_accept_seconds:
-        wanted.append(("defer-accept", socket.TCP_DEFER_ACCEPT, options.defer_accept_seconds))
+        wanted.append(("defer-accept", "TCP_DEFER_ACCEPT", options.defer_accept_seconds))
     if options.fast_open:
-        wanted.append(("tcp-fast-open", socket.TCP_FASTOPEN, FAST_OPEN_BACKLOG))
+        wanted.append(("tcp-fast-open", "TCP_FASTOPEN", FAST_OPEN_BACKLOG))
     for opened in sockets:
         if opened.family == socket.AF_UNIX:
             continue
-        for name, number, value in wanted:
+        for name, constant, value in wanted:
+            where = str(address_of(opened.getsockname(), opened.family))
+            if not hasattr(socket, constant):
+                raise ListenError(listener, where, f"{name}: the system does not have it")
             try:
-                opened.setsockopt(socket.IPPROTO_TCP, number, value)
+                opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, constant), value)
             except OSError as error:
-                where = str(address_of(opened.getsockname(), opened.family))
-                unknown = number == socket.TCP_CONGESTION and error.errno == errno.ENOENT
+                unknown = constant == "TCP_CONGESTION" and error.errno == errno.ENOENT
                 reason = "the system has no such algorithm" if unknown else error.strerror
                 raise ListenError(listener, where, f"{name}: {reason}") from None
 
