@@ -16,7 +16,7 @@ from pmmux.test.doubles import FakeRelayOwner
 from pmmux.test.stream_doubles import HalfCloseableProtocol
 from pmmux.transport.fast import FastDataPath
 from pmmux.transport.flow import Flow
-from pmmux.transport.flow_end import SHORT_OCTETS, SHORT_READS_OF_A_CHAT
+from pmmux.transport.flow_end import FEWEST_TO_BE_BULK_OCTETS, SHORT_OCTETS, SHORT_READS_OF_A_CHAT
 from pmmux.transport.poller import IN
 from pmmux.transport.relaying import Relay
 from pmmux.transport.stream import Stream
@@ -242,6 +242,48 @@ class ChatTests(DataPathCase):
         self.assertEqual(found[len(before) :], b"first second")
         self.exchange(b"and", b"on")
         self.close_both()
+
+
+class BulkTests(DataPathCase):
+    """What a side gives at a time decides whether it is spliced."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.owner = FakeRelayOwner()
+        self.client, below = socket.socketpair()
+        self.upstream, above = socket.socketpair()
+        self.sockets += [self.client, self.upstream]
+        for each in self.sockets:
+            each.setblocking(False)
+        self.flow = self.path.relay_now(below, False, above, b"", 0, self.owner)
+
+    def pass_on(self, octets: bytes) -> None:
+        self.assertEqual(self.client.send(octets), len(octets))
+        self.assertEqual(self.read(self.upstream, len(octets)), octets)
+
+    def test_much_and_little(self) -> None:
+        self.pass_on(bytes(FEWEST_TO_BE_BULK_OCTETS - 1))
+        self.assertFalse(self.flow.client.is_bulk)
+        for _ in range(2):
+            self.pass_on(bytes(number % 251 for number in range(FEWEST_TO_BE_BULK_OCTETS)))
+            self.assertTrue(self.flow.client.is_bulk)
+        self.pass_on(b"little")
+        self.assertFalse(self.flow.client.is_bulk)
+        self.pass_on(b"and less")
+        self.assertEqual(self.flow.octets_from_client, 3 * FEWEST_TO_BE_BULK_OCTETS - 1 + 14)
+        self.close_both()
+
+    def test_much_and_the_end(self) -> None:
+        octets = bytes(number % 251 for number in range(FEWEST_TO_BE_BULK_OCTETS))
+        self.client.send(octets)
+        self.client.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.read_to_end(self.upstream), octets)
+        self.close_both()
+
+    def close_both(self) -> None:
+        self.client.close()
+        self.upstream.close()
+        self.reactor.run_until(lambda: self.owner.outcomes == [errors.OUTCOME_CLOSED])
 
 
 class MixedTests(DataPathCase):
