@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import re
 import socket
 import ssl
 import subprocess
@@ -470,6 +471,14 @@ class TerminationTests:
                         self.run_command([*usual, *version, http, *certificate, url]),
                         "https shop.example.org",
                     )
+                    if "--tlsv1.2" in version:
+                        # There curl resumes by the session's number alone, and takes no tickets.
+                        continue
+                    # A second connection of the same client resumes.
+                    twice = ["-v", "--stderr", "-", "-H", "Connection: close", url]
+                    told = self.run_command([*usual, *version, http, *certificate, *twice, url])
+                    self.assertEqual(told.count("https shop.example.org"), 2)
+                    self.assertEqual(len(re.findall("SSL re-?using session", told)), 1, told)
 
 
 class StreamTests:
