@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
-import re
 import socket
 import ssl
 import subprocess
