@@ -31,16 +31,15 @@ from bench.machine import choose_cores
 from bench.stand import Effort, Running, Stand
 
 
-class AlteringRelay:
+class Relay:
     """
-    A relay in a thread that alters one octet of what goes to the client.
+    Relays in threads, each connection as L{_serve} does it.
 
     @ivar port: where it listens.
     """
 
-    def __init__(self, upstream_port: int, altered_position: int) -> None:
+    def __init__(self, upstream_port: int) -> None:
         self._upstream_port = upstream_port
-        self._altered_position = altered_position
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -56,11 +55,23 @@ class AlteringRelay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            upstream = socket.create_connection(("127.0.0.1", self._upstream_port))
-            threading.Thread(target=self._copy, args=(client, upstream, -1), daemon=True).start()
-            threading.Thread(
-                target=self._copy, args=(upstream, client, self._altered_position), daemon=True
-            ).start()
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class AlteringRelay(Relay):
+    """One that alters one octet of what goes to the client."""
+
+    def __init__(self, upstream_port: int, altered_position: int) -> None:
+        self._altered_position = altered_position
+        super().__init__(upstream_port)
+
+    def _serve(self, client: socket.socket) -> None:
+        upstream = socket.create_connection(("127.0.0.1", self._upstream_port))
+        threading.Thread(target=self._copy, args=(client, upstream, -1), daemon=True).start()
+        self._copy(upstream, client, self._altered_position)
 
     @staticmethod
     def _copy(source: socket.socket, to: socket.socket, altered_position: int) -> None:
@@ -76,39 +87,19 @@ class AlteringRelay:
             to.close()
 
 
-class TerminatingRelay:
-    """
-    A relay in threads that terminates TLS.
-
-    @ivar port: where it listens.
-    """
+class TerminatingRelay(Relay):
+    """One that terminates TLS."""
 
     def __init__(self, stand: Stand) -> None:
         certificate = stand.directory / "own.pem"
         make_certificate(certificate)
-        self._upstream_port = stand.upstream_ports[0]
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(stand.upstream_ports[0])
 
     def stop_resuming(self) -> None:
         """Give no tickets from now on."""
         self._context.num_tickets = 0
-
-    def close(self) -> None:
-        """Stop accepting."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         secured = self._context.wrap_socket(client, server_side=True)
